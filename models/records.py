@@ -1,0 +1,74 @@
+"""What the predictive models return: frozen records, arrays with shape, unit and frame."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Float32
+from pymatgen.core import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class Denoised:
+    """A denoised image.
+
+    Attributes
+    ----------
+    image
+        Shape (H, W), the units of the input.
+    weights
+        Share of each expert in the result, summing to one.
+    noise
+        Estimated standard deviation of the noise per pixel of the input, in the input's units.
+    scale
+        Output pixels per input pixel along each axis (1.0: no super-resolution).
+    digest
+        Identifies the experts and, for trained ones, their weights.
+    """
+
+    image: Float32[np.ndarray, "H W"]
+    weights: Mapping[str, float]
+    noise: float
+    scale: float
+    digest: str
+
+
+@dataclass(frozen=True, eq=False)
+class Relaxation:
+    """A relaxed slab and its energies.
+
+    Attributes
+    ----------
+    structure
+        Relaxed slab; same sites in the same order as the input.
+    potential, checkpoint, scale
+        Name of the potential, sha256 of its weights, and the energy scale (``"PBE"``, ``"PBE+MP2020"``).
+    energy_per_atom, formation_energy_per_atom
+        eV/atom; the formation energy is None when a reference is missing (``note`` says which).
+    initial_energy_per_atom
+        eV/atom of the structure as it came.
+    steps, converged, max_force
+        Optimiser steps, whether forces and in-plane stress fell below the limit, largest force left in eV/Å.
+    displacements
+        In-plane displacement of each site in Å, rigid translation and cell strain removed, shape (N,).
+    strain
+        Relative change of a, b and change of gamma in degrees, shape (3,).
+    note
+        Anything a reader of the numbers has to know (fallback taken, missing reference).
+    """
+
+    structure: Structure
+    potential: str
+    checkpoint: str
+    scale: str
+    energy_per_atom: float
+    formation_energy_per_atom: float | None
+    initial_energy_per_atom: float
+    steps: int
+    converged: bool
+    max_force: float
+    displacements: Float[np.ndarray, " N"]
+    strain: Float[np.ndarray, " 3"]
+    note: str = field(default="")

@@ -1,0 +1,141 @@
+"""What reconstruction returns. Frame: x = column, y = row (down), lengths in Å, fractions of the cell named."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Float32
+from pymatgen.core import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class ImageLattice:
+    """The lattice of the projected image, which may be finer than the crystal's.
+
+    Attributes
+    ----------
+    vectors
+        Rows a, b as (x, y) in Å of the image frame, Gauss-reduced, positive determinant.
+    standard_errors
+        Of each component of ``vectors``, Å.
+    significance
+        Signal-to-noise ratio of the periodic part of the image: reflection power over its standard
+        deviation if there were no lattice; below about 5 there is no lattice.
+    reflections
+        Number of reflections above the noise.
+    warnings
+        Sentences about a second lattice, drift, too few cells.
+    """
+
+    vectors: Float[np.ndarray, "2 2"]
+    standard_errors: Float[np.ndarray, "2 2"]
+    significance: float
+    reflections: int
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One hypothesis: this structure, registered onto the image in this way.
+
+    Attributes
+    ----------
+    template, source
+        Identity in the library and the library's source; ``template`` is empty for a template-free model.
+    structure
+        The hypothesis as a slab (the template's own cell and cell choice).
+    origin
+        ``"template"``, ``"substitution"`` or ``"free"``.
+    cell
+        Rows a, b of the structure's cell as they lie in the image, (x, y) in Å, shape (2, 2).
+        A negative determinant means that the structure is seen from its other side.
+    shift
+        Position of the cell's fractional origin in the image, (x, y) in Å.
+    score
+        Cosine similarity of the rotation- and translation-invariant fingerprints.
+    log_likelihood
+        Log likelihood of the image's Fourier coefficients over that of pure noise, phases included.
+    correlation
+        Weighted correlation of measured and predicted coefficients at the lattice nodes, 0 to 1.
+    strain
+        Largest relative difference of the cell in the image from the template's cell.
+    probability
+        Posterior over the candidates kept.
+    """
+
+    template: str
+    source: str
+    structure: Structure
+    origin: str
+    cell: Float[np.ndarray, "2 2"]
+    shift: Float[np.ndarray, " 2"]
+    score: float
+    log_likelihood: float
+    correlation: float
+    strain: float
+    probability: float
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """Ranked hypotheses, best first, and the lattice they explain.
+
+    ``margin`` is the log-likelihood distance of the best from the next *different* structure;
+    ``searched`` the number of templates compared.
+    """
+
+    items: tuple[Candidate, ...]
+    lattice: ImageLattice
+    margin: float
+    searched: int
+
+
+@dataclass(frozen=True, eq=False)
+class Reconstruction:
+    """A crystal and how well the image supports it.
+
+    Attributes
+    ----------
+    structure
+        The crystal as measured: slab, image-fitted in-plane cell and positions, z from the template (P1).
+    symmetrised
+        The same crystal with the symmetry of ``layer_group`` imposed.
+    candidate
+        The hypothesis it refines.
+    a, b, gamma, lattice_errors
+        In-plane cell in Å and degrees, standard errors shape (3,).
+    position_errors
+        In-plane standard error of each site, Å, shape (N,).
+    layer_group, layer_group_symbol, symmetry_tolerance
+        Layer group number (1 to 80), Hermann-Mauguin symbol and the tolerance in Å it holds at.
+    scale, shear
+        Size of the image's cell over the template's (isotropic part) and the shear that remains: calibration.
+    cell_average, cell_model, cell_residual
+        Unit-cell average of the image, the simulated image of the model on the same grid and scale, and the
+        difference over its standard error; shape (h, w), row ~ b, column ~ a, fractional steps.
+    columns
+        Fractional (u, v) of atomic columns found in the cell average without the model, shape (M, 2).
+    z_source
+        Where z comes from: ``"template"``, ``"bond lengths"`` or ``"relaxation"``; never measured.
+    """
+
+    structure: Structure
+    symmetrised: Structure
+    candidate: Candidate
+    a: float
+    b: float
+    gamma: float
+    lattice_errors: Float[np.ndarray, " 3"]
+    position_errors: Float[np.ndarray, " N"]
+    layer_group: int
+    layer_group_symbol: str
+    symmetry_tolerance: float
+    scale: float
+    shear: float
+    cell_average: Float32[np.ndarray, "h w"]
+    cell_model: Float32[np.ndarray, "h w"]
+    cell_residual: Float32[np.ndarray, "h w"]
+    columns: Float[np.ndarray, "M 2"]
+    z_source: str
+    warnings: tuple[str, ...] = ()
