@@ -6,18 +6,24 @@ is that of the crystal, so of its primitive cell: the number does not change whe
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import spglib
 from jaxtyping import Float, Int
-from pymatgen.core import Lattice, Structure
+from pymatgen.core.lattice import Lattice
+from pymatgen.core.structure import Structure
 from scipy.stats import chi2
 
 from microscopy.errors import ReconstructionError
 from microscopy.slab import plane_cell, slab
+
+# A tolerance that does not work is normal in a sweep; spglib would report each one on standard error.
+os.environ.setdefault("SPGLIB_WARNING", "OFF")
 
 TOLERANCES = tuple(float(t) for t in np.geomspace(1e-3, 0.3, 16))
 """Å. From the round-off of published coordinates to a third of the shortest bond's half length."""
@@ -25,8 +31,9 @@ EXACT = 1e-4
 """Å. A symmetrised slab has its group at this tolerance."""
 MAX_SHIFT_SIGMA = 4.0
 """A site may move by this many standard errors when its symmetry is imposed."""
-SEARCH_SIGMA = 2.0 * MAX_SHIFT_SIGMA
-"""spglib compares differences of differences of positions, whose error is twice that of one position."""
+SEARCH_SIGMA = 12.0
+"""spglib compares differences of differences of positions (error 2 sigma per component) for every pair of sites, so
+its tolerance has to be this much larger than one position error before chance stops hiding a group."""
 SIGMA_FLOOR = 0.005
 """Å. No model of the image is better than this, whatever the counting statistics say."""
 SIGNIFICANCE = 1e-3
@@ -152,7 +159,9 @@ def primitive(structure: Structure, tolerance: float = 0.01) -> Structure:
         raise ReconstructionError(f"{structure.composition.reduced_formula}: no layer group at {tolerance:g} Å")
     folding = _fold(structure, dataset, tolerance)
     if folding is None:
-        raise ReconstructionError(f"{structure.composition.reduced_formula}: sites do not repeat within {tolerance:g} Å")
+        raise ReconstructionError(
+            f"{structure.composition.reduced_formula}: sites do not repeat within {tolerance:g} Å"
+        )
     return folding.primitive
 
 
@@ -160,9 +169,8 @@ def primitive(structure: Structure, tolerance: float = 0.01) -> Structure:
 class _Folding:
     """A primitive slab, and where each site of the supercell comes from.
 
-    ``cell`` holds the primitive vectors as rows in fractions of the supercell; site i of the supercell is site
-    ``parent[i]`` of the primitive slab plus ``lattice[i]`` (in supercell fractions) minus ``move[i]``, the
-    displacement that made the translations exact.
+    ``cell`` holds the primitive vectors as rows in fractions of the supercell; site i of the supercell repeats site
+    ``parent[i]`` of the primitive slab; ``averaged`` are the supercell's fractions with exact translations.
     """
 
     primitive: Structure
@@ -211,7 +219,7 @@ def _try(structure: Structure, tolerance: float) -> _Trial | None:
 
 
 def _dataset(structure: Structure, tolerance: float) -> spglib.SpglibDataset | None:
-    cell = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
+    cell: Any = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
     with warnings.catch_warnings():
         # spglib announces the end of its old error handling at every call.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -311,9 +319,7 @@ def _symmetric_cell(cell: Float[np.ndarray, "2 2"], rotations: Float[np.ndarray,
     return np.asarray(np.linalg.cholesky(metric))
 
 
-def _shortest_basis(
-    translations: Float[np.ndarray, "T 2"], cell: Float[np.ndarray, "2 2"]
-) -> Float[np.ndarray, "2 2"]:
+def _shortest_basis(translations: Float[np.ndarray, "T 2"], cell: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "2 2"]:
     """Gauss-reduced basis, in fractions of ``cell``, of the lattice with these translations; positive determinant."""
     grid = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)], dtype=float)
     points = (translations[:, None, :] + grid[None, :, :]).reshape(-1, 2)
@@ -324,19 +330,17 @@ def _shortest_basis(
     first = points[0]
     cross = first[0] * points[:, 1] - first[1] * points[:, 0]
     second = points[np.flatnonzero(np.abs(cross) > 1e-6)[0]]
-    basis = np.array([first, second])
-    if np.linalg.det(basis) * np.linalg.det(cell) < 0:
-        basis[1] *= -1
-    if (basis[0] @ cell) @ (basis[1] @ cell) > 1e-9:
-        # The obtuse choice (gamma of 120° in a hexagonal lattice) is the crystallographic one.
-        basis[1] = basis[1] - basis[0] if np.linalg.norm((basis[1] - basis[0]) @ cell) < np.linalg.norm(
-            basis[1] @ cell
-        ) * (1 + 1e-6) else basis[1]
-    return basis
+    if np.linalg.det([first, second]) * np.linalg.det(cell) < 0:
+        second = -second
+    # Of two equally short choices the obtuse one (120° in a hexagonal lattice) is the crystallographic one.
+    other = second - first
+    if np.linalg.norm(other @ cell) < np.linalg.norm(second @ cell) * (1 + 1e-6):
+        second = other
+    return np.array([first, second])
 
 
 def _rebuild(like: Structure, cell: Float[np.ndarray, "2 2"], frac: Float[np.ndarray, "N 3"]) -> Structure:
-    """The same sites on another in-plane cell, at other fractions, unwrapped."""
+    """Put the same sites on another in-plane cell, at other fractions, unwrapped."""
     matrix = np.zeros((3, 3))
     matrix[:2, :2] = _along_x(cell)
     matrix[2, 2] = like.lattice.c
@@ -344,12 +348,12 @@ def _rebuild(like: Structure, cell: Float[np.ndarray, "2 2"], frac: Float[np.nda
 
 
 def _along_x(cell: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "2 2"]:
-    """Same cell turned so that a lies along +x and b has positive y."""
+    """Turn a cell so that a lies along +x and b has positive y."""
     return np.asarray(np.linalg.cholesky(cell @ cell.T))
 
 
 def _plateaus(trials: Sequence[_Trial]) -> list[list[_Trial]]:
-    """Runs of neighbouring tolerances with the same group."""
+    """Group neighbouring tolerances that show the same group."""
     runs: list[list[_Trial]] = []
     for trial in trials:
         if runs and runs[-1][0].number == trial.number:
