@@ -1,0 +1,157 @@
+"""Denoising behind one small interface: options and a micrograph in, a ``Denoised`` out.
+
+``auto`` blends the linear experts by their estimated error and reports the weights. The denoised
+image is for finding and showing the lattice; likelihoods belong on the raw image, whose noise is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from microscopy.errors import DenoiseError
+from microscopy.micrograph import Micrograph
+from models.denoising.experts import (
+    EXPERTS,
+    bragg_gain,
+    filtered,
+    gaussian_gain,
+    wiener_gain,
+)
+from models.denoising.spectrum import Spectrum, spectrum
+from models.records import Denoised
+
+AUTO = "auto"
+VERSION = 1
+"""Raise when any expert changes its output: caches are keyed by the digest."""
+
+MIN_SIDE = 16
+"""Pixels along the shorter side below which no noise spectrum can be measured."""
+
+FILL_WIDTHS = (2.0, 8.0, 32.0)
+"""Pixels over which masked regions are filled from their surroundings, nearest first."""
+
+
+@dataclass(frozen=True)
+class DenoiseOptions:
+    """Which expert, and how strictly.
+
+    Attributes
+    ----------
+    expert
+        ``"auto"`` or a key of ``EXPERTS``.
+    strength
+        Scales what the expert takes noise to be; positive, 1 as measured.
+    """
+
+    expert: str = AUTO
+    strength: float = 1.0
+
+
+def digest(options: DenoiseOptions) -> str:
+    """Identity of the code that ``options`` selects, for cache keys; classical experts have no weights."""
+    return f"classical/{options.expert}@{VERSION}"
+
+
+def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions()) -> Denoised:
+    """Denoise a micrograph.
+
+    Parameters
+    ----------
+    micrograph
+        Masked pixels are filled from their surroundings and not believed.
+    options
+        Expert and strength.
+
+    Returns
+    -------
+    Denoised
+        Same shape, unit and mean; ``scale`` is 1.
+
+    Raises
+    ------
+    DenoiseError
+        If the expert is unknown, the strength not positive, or the image too small or wholly masked.
+    """
+    _validate(micrograph, options)
+    image = _filled(micrograph)
+    mean, spread = float(image.mean(dtype=float)), float(image.std(dtype=float))
+    if spread <= 1e-6 * abs(mean):  # constant to the precision of its type: nothing to tell apart
+        return Denoised(image, {"raw": 1.0}, 0.0, 1.0, digest(options))
+    # Experts see zero mean and unit variance, so that detector units of 1e-12 or 1e12 cannot matter.
+    scaled = ((image - mean) / spread).astype(np.float32)
+    seen = spectrum(scaled)
+    noise = float(np.sqrt(seen.sum(seen.noise, image.shape[1])))
+    if options.expert == AUTO:
+        result, weights = _blend(scaled, micrograph.mask, seen, noise, options.strength)
+    else:
+        result, weights = EXPERTS[options.expert](scaled, noise, options.strength), {options.expert: 1.0}
+    restored = (result * spread + mean).astype(np.float32)
+    return Denoised(restored, weights, noise * spread, 1.0, digest(options))
+
+
+def _blend(
+    image: np.ndarray, mask: np.ndarray | None, seen: Spectrum, noise: float, strength: float
+) -> tuple[np.ndarray, dict[str, float]]:
+    """Blend experts with weights inverse to their estimated mean squared error.
+
+    The error of a linear filter g is known without the truth (Stein 1981): with measured power P and
+    noise power N it is the mean of (1 - g)² P + (2g - 1) N over the Fourier plane. Without a significant
+    reflection nothing separates signal from noise in the spectrum, and plain smoothing is all that is honest.
+    """
+    width = image.shape[1]
+    strict = seen if strength == 1.0 else spectrum(image, strength)
+    gains = {"raw": np.ones_like(seen.power), "gaussian": gaussian_gain(image.shape, strength)}
+    if strict.reflections.any():
+        gains |= {"wiener": wiener_gain(seen, strength), "bragg": bragg_gain(strict)}
+    else:
+        gains.pop("raw")
+    believed = seen.noise * strength
+    floor = noise**2 * float(np.sqrt(2.0 / image.size))  # a variance from so many pixels is not known better
+    risks = {
+        name: max(seen.sum((1 - gain) ** 2 * seen.power + (2 * gain - 1) * believed, width), floor)
+        for name, gain in gains.items()
+    }
+    total = sum(1.0 / risk for risk in risks.values())
+    weights = {name: 1.0 / (risk * total) for name, risk in risks.items()}
+    gain = sum(weight * gains[name] for name, weight in weights.items())
+    return filtered(image, np.asarray(gain), mask), weights
+
+
+def _validate(micrograph: Micrograph, options: DenoiseOptions) -> None:
+    if options.expert not in {AUTO, *EXPERTS}:
+        choices = ", ".join([AUTO, *EXPERTS])
+        raise DenoiseError(f"denoiser {options.expert!r} is unknown; choose one of {choices}")
+    if not (np.isfinite(options.strength) and options.strength > 0):
+        raise DenoiseError(f"denoising strength {options.strength} is not positive; 1 is the measured noise")
+    shape = micrograph.image.shape
+    if len(shape) != 2 or min(shape) < MIN_SIDE:
+        raise DenoiseError(
+            f"{micrograph.source}: shape {shape} is too small to denoise; needs {MIN_SIDE} pixels a side"
+        )
+    if not np.isfinite(micrograph.image).all():
+        raise DenoiseError(f"{micrograph.source}: the image holds NaN or infinite pixels; mask them while reading")
+    if micrograph.mask is not None and not micrograph.mask.any():
+        raise DenoiseError(f"{micrograph.source}: every pixel is masked")
+
+
+def _filled(micrograph: Micrograph) -> np.ndarray:
+    """Image with masked pixels replaced by the mean of their believed surroundings."""
+    image, mask = micrograph.image, micrograph.mask
+    if mask is None or mask.all():
+        return image
+    known = mask.astype(np.float32)
+    believed = np.where(mask, image, np.float32(0))
+    filled = np.where(mask, image, image[mask].mean(dtype=float)).astype(np.float32)
+    todo = ~mask
+    for width in FILL_WIDTHS:
+        share = gaussian_filter(known, width)
+        near = todo & (share > 1e-2)
+        filled[near] = gaussian_filter(believed, width)[near] / share[near]
+        todo &= ~near
+    return filled
+
+
+__all__ = ["AUTO", "EXPERTS", "DenoiseOptions", "denoise", "digest"]

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from microscopy.errors import DenoiseError
+from microscopy.micrograph import Micrograph
+from models.denoising import EXPERTS, DenoiseOptions, denoise, digest
+from models.denoising.experts import filtered
+from models.denoising.spectrum import spectrum
+
+SHAPE = (160, 224)
+CELL = 21.3, 17.9, 97.0  # pixels, pixels, degrees: incommensurate with the frame
+
+
+def lattice(shape: tuple[int, int] = SHAPE) -> np.ndarray:
+    """Gaussian blobs on an oblique lattice, a second fainter one in each cell."""
+    y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
+    turn = np.deg2rad([12.0, 12.0 + CELL[2]])
+    cell = np.array([CELL[:2] * np.cos(turn), CELL[:2] * np.sin(turn)]).T
+    fractional = np.stack([x, y], axis=-1) @ np.linalg.inv(cell)
+    image = np.zeros(shape)
+    for site, height in (((0.0, 0.0), 1.0), ((0.4, 0.6), 0.5)):
+        nearest = (fractional - site + 0.5) % 1.0 - 0.5
+        for i in (-1, 0, 1):
+            for j in (-1, 0, 1):
+                offset = (nearest + np.array([i, j])) @ cell
+                image += height * np.exp(-(offset**2).sum(axis=-1) / (2 * 3.5**2))
+    return image
+
+
+def integrated_noise(rng: np.random.Generator, shape: tuple[int, int] = SHAPE) -> np.ndarray:
+    """Noise of power 1/q², as integration of the detector signal leaves it, of unit variance."""
+    q = np.hypot(np.fft.fftfreq(shape[0])[:, None], np.fft.rfftfreq(shape[1]))
+    q[0, 0] = np.inf
+    noise = np.fft.irfft2(np.fft.rfft2(rng.normal(size=shape)) / q, s=shape)
+    return noise / noise.std()
+
+
+def micrograph(image: np.ndarray, mask: np.ndarray | None = None) -> Micrograph:
+    return Micrograph(image.astype(np.float32), (0.1, 0.1), "0" * 64, "test.tif", mask=mask)
+
+
+def error(image: np.ndarray, truth: np.ndarray) -> float:
+    """Mean squared error, the mean left out: an image's offset is arbitrary."""
+    difference = image - truth
+    return float(np.var(difference))
+
+
+def noisy(kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and noisy image."""
+    rng, truth = np.random.default_rng(7), lattice()
+    match kind:
+        case "poisson":
+            return truth, rng.poisson(2.0 * (truth + 0.2)) / 2.0 - 0.2
+        case "white":
+            return truth, truth + rng.normal(size=SHAPE) * 1.5 * truth.std()
+        case _:
+            return truth, truth + integrated_noise(rng) * 1.5 * truth.std()
+
+
+@pytest.mark.parametrize("kind", ["poisson", "white", "coloured"])
+@pytest.mark.parametrize(("expert", "gain"), [("auto", 8.0), ("bragg", 6.0), ("wiener", 8.0)])
+def test_lattice_gains_decibels(kind: str, expert: str, gain: float) -> None:
+    truth, image = noisy(kind)
+    result = denoise(micrograph(image), DenoiseOptions(expert))
+    assert 10 * np.log10(error(image, truth) / error(result.image, truth)) > gain
+
+
+@pytest.mark.parametrize("expert", ["gaussian", "nlm", "tv"])
+def test_local_filters_gain_on_white_noise(expert: str) -> None:
+    truth, image = noisy("white")
+    result = denoise(micrograph(image), DenoiseOptions(expert))
+    assert 10 * np.log10(error(image, truth) / error(result.image, truth)) > 5.0
+
+
+@pytest.mark.parametrize("kind", ["white", "coloured"])
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("expert", ["auto", "bragg"])
+def test_noise_stays_without_a_lattice(kind: str, seed: int, expert: str) -> None:
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(size=SHAPE) if kind == "white" else integrated_noise(rng)
+    assert not spectrum(noise).reflections.any()
+    image = denoise(micrograph(noise), DenoiseOptions(expert)).image.astype(float)
+    image -= image.mean()
+    if image.std() < 1e-6:
+        return  # flat: nothing periodic
+    # High-passed, or the slow background correlates with itself everywhere.
+    coefficients = np.fft.rfft2(image)
+    q = np.hypot(np.fft.fftfreq(SHAPE[0])[:, None], np.fft.rfftfreq(SHAPE[1]))
+    correlation = np.fft.irfft2(np.abs(coefficients * (q > 0.03)) ** 2, s=SHAPE)
+    correlation /= correlation[0, 0]
+    lag = np.hypot(np.fft.fftfreq(SHAPE[0], 1 / SHAPE[0])[:, None], np.fft.fftfreq(SHAPE[1], 1 / SHAPE[1]))
+    assert correlation[lag > 30].max() < 0.25
+
+
+def test_autocorrelation_of_a_denoised_lattice_is_periodic() -> None:
+    """The counterpart: the statistic of the test above does see a lattice."""
+    image = denoise(micrograph(noisy("white")[1])).image.astype(float)
+    coefficients = np.fft.rfft2(image - image.mean())
+    correlation = np.fft.irfft2(np.abs(coefficients) ** 2, s=SHAPE)
+    lag = np.hypot(np.fft.fftfreq(SHAPE[0], 1 / SHAPE[0])[:, None], np.fft.fftfreq(SHAPE[1], 1 / SHAPE[1]))
+    assert correlation[lag > 30].max() > 0.6 * correlation[0, 0]
+
+
+@pytest.mark.parametrize("kind", ["white", "coloured"])
+def test_noise_level_is_measured(kind: str) -> None:
+    truth, image = noisy(kind)
+    assert denoise(micrograph(image)).noise == pytest.approx(np.std(image - truth), rel=0.2)
+
+
+@pytest.mark.parametrize("expert", ["auto", *EXPERTS])
+def test_result_scales_with_the_unit_and_keeps_the_input(expert: str) -> None:
+    image = noisy("poisson")[1].astype(np.float32)
+    before = image.copy()
+    options = DenoiseOptions(expert)
+    one = denoise(micrograph(image), options)
+    other = denoise(micrograph(image * np.float32(1e-9) + np.float32(1e-8)), options)
+    np.testing.assert_array_equal(image, before)
+    assert one.image.shape == image.shape
+    assert one.image.dtype == np.float32
+    assert sum(one.weights.values()) == pytest.approx(1.0)
+    assert other.noise == pytest.approx(one.noise * 1e-9, rel=1e-3)
+    np.testing.assert_allclose((other.image - 1e-8) / 1e-9, one.image, atol=0.05 * float(image.std()))
+
+
+def test_weights_follow_the_image() -> None:
+    rng = np.random.default_rng(3)
+    with_lattice = denoise(micrograph(noisy("white")[1])).weights
+    without = denoise(micrograph(rng.normal(size=SHAPE))).weights
+    assert with_lattice["bragg"] + with_lattice["wiener"] > 0.5
+    assert set(without) == {"gaussian"}
+
+
+def test_masked_pixels_are_not_believed() -> None:
+    truth, image = noisy("white")
+    mask = np.ones(SHAPE, dtype=bool)
+    mask[40:70, 90:120] = False
+    spoiled = image.copy()
+    spoiled[~mask] = 1e4
+    result = denoise(micrograph(spoiled, mask)).image
+    assert error(result[mask], truth[mask]) < 0.2 * error(image[mask], truth[mask])
+    # Inside the hole the filter continues the lattice.
+    assert np.corrcoef(result[~mask], truth[~mask])[0, 1] > 0.9
+
+
+def test_all_pass_filter_is_the_identity() -> None:
+    image = noisy("poisson")[1].astype(np.float32)
+    gain = np.ones((SHAPE[0], SHAPE[1] // 2 + 1))
+    np.testing.assert_allclose(filtered(image, gain), image, atol=1e-5)
+
+
+def test_strength_smooths_more() -> None:
+    image = noisy("white")[1]
+    rough = [
+        float(np.var(np.diff(denoise(micrograph(image), DenoiseOptions("gaussian", s)).image))) for s in (0.5, 1, 2)
+    ]
+    assert rough == sorted(rough, reverse=True)
+
+
+def test_constant_image_is_returned() -> None:
+    result = denoise(micrograph(np.full(SHAPE, 3.0)))
+    np.testing.assert_array_equal(result.image, 3.0)
+    assert result.noise == 0.0
+
+
+def test_unknown_expert_lists_the_choices() -> None:
+    with pytest.raises(DenoiseError, match=r"'bm3d' is unknown.*auto, raw, gaussian, wiener, nlm, tv, bragg"):
+        denoise(micrograph(lattice()), DenoiseOptions("bm3d"))
+
+
+@pytest.mark.parametrize("strength", [0.0, -1.0, float("nan")])
+def test_strength_must_be_positive(strength: float) -> None:
+    with pytest.raises(DenoiseError, match="strength"):
+        denoise(micrograph(lattice()), DenoiseOptions("auto", strength))
+
+
+def test_images_that_cannot_be_denoised_are_refused() -> None:
+    with pytest.raises(DenoiseError, match="too small"):
+        denoise(micrograph(np.zeros((15, 300))))
+    with pytest.raises(DenoiseError, match="every pixel is masked"):
+        denoise(micrograph(lattice(), np.zeros(SHAPE, dtype=bool)))
+    with pytest.raises(DenoiseError, match="NaN"):
+        denoise(micrograph(np.full(SHAPE, np.nan)))
+
+
+def test_smallest_image_is_processed() -> None:
+    rng = np.random.default_rng(1)
+    assert np.isfinite(denoise(micrograph(rng.normal(size=(16, 19)))).image).all()
+
+
+def test_digest_names_the_expert() -> None:
+    assert digest(DenoiseOptions("tv")) != digest(DenoiseOptions("nlm"))
