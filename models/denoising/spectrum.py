@@ -9,12 +9,12 @@ Spectra have the half-plane layout of ``rfft2``, frequencies are in cycles per p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float
 from scipy import fft
 from scipy.ndimage import binary_dilation, median_filter
-import itertools
 
 FALSE_ALARM = 1e-4
 """Probability that an image of pure noise shows one significant reflection anywhere."""
@@ -119,11 +119,11 @@ def _radial_floor(power: np.ndarray, q: np.ndarray, keep: np.ndarray) -> np.ndar
     tiny = np.finfo(float).tiny + 1e-14 * float(power.max())
     log_q = np.log(sorted_q)
     log_floor = np.zeros(order.size)
-    centres = np.array([log_q[i:j].mean() for i, j in itertools.pairwise(bounds)])
+    centres = np.array([log_q[i:j].mean() for i, j in pairwise(bounds)])
     # A steep spectrum varies within a ring; the second pass measures what the first left over.
     for _ in range(3):
         ratio = sorted_power * np.exp(-log_floor)
-        medians = [float(np.median(ratio[i:j])) for i, j in itertools.pairwise(bounds)]
+        medians = [float(np.median(ratio[i:j])) for i, j in pairwise(bounds)]
         log_floor += _interpolate(log_q, centres, np.log(np.maximum(medians, tiny) * _MEDIAN_TO_MEAN))
     # Every frequency, kept or not, from the curve through the rings.
     wanted = np.maximum(q, sorted_q[0])
