@@ -1,0 +1,344 @@
+"""Image formation in full: abTEM multislice of one cell of a monolayer, kept as a periodic image.
+
+The specimen is periodic, so one cell scanned at the Nyquist rate holds everything a noise-free image of any size,
+rotation or pixel size can show: the signal of every detector has no spatial frequency beyond 2α/λ. The expensive
+part is computed once per structure and optics; fields of view and noise are made from it in milliseconds.
+
+abTEM needs a rectangular box. Instead of straining a cell until it fits and cutting atoms out of it, an integer
+supercell that is rectangular (hexagonal, rectangular and centred lattices: exactly; oblique ones: to a fraction of a
+percent) is filled by lattice translations, so no atom can be lost, and the image is stored over fractional
+coordinates, so no position is moved: what remains of the misfit is a shear of each atom's blur.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import warnings
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from jaxtyping import Float
+from pymatgen.core import Structure
+from scipy.fft import next_fast_len
+from scipy.ndimage import map_coordinates, spline_filter
+
+from microscopy.errors import SimulationError
+from microscopy.micrograph import Modality
+from microscopy.optics import Optics
+from microscopy.slab import plane_cell
+
+if TYPE_CHECKING:
+    from abtem import Potential, Probe
+
+WINDOW = 12.0
+"""Å: least width of the simulated box; a focused probe's tails beyond 6 Å hold about a percent of it."""
+SAMPLING = 0.1
+"""Å: default sampling of the potential."""
+MAX_GPTS = 2048
+"""Points per axis of the largest wave function: 32 MB each; beyond, a cell is refused."""
+BATCH_POINTS = 2**21
+"""Wave-function points propagated at once: 16 MB per array."""
+SEGMENTED = frozenset({Modality.IDPC, Modality.PHASE, Modality.UNKNOWN})
+"""Modalities that are recorded as four quadrants; the others have one annular detector."""
+
+_SLICE = 1.0  # Å, thickness of a slice; a bond is longer
+_MARGIN = 0.5  # Å of vacuum before and after the layer: potentials are projected, so nothing extends into it
+_SUPERSAMPLING = 5  # points per axis and diffraction pixel when a detector's edge crosses it
+_OVERSAMPLING = 4  # with quintic splines: interpolation error below 1e-6 of the contrast
+_FORMAT = 1  # of the cached files; part of their key
+
+
+@dataclass(frozen=True, eq=False)
+class CellImage:
+    """The signal of a detector over one cell of a monolayer.
+
+    Attributes
+    ----------
+    fractions
+        Fraction of the incident beam collected, shape (S, nb, na): S = 4 for quadrants (``dpc.DIRECTIONS``, in the slab
+        frame) and 1 for an annular detector; sample [s, j, i] is at fractional coordinates (i/na, j/nb) of the slab.
+    cell
+        Rows a, b as (x, y) in Å, slab frame.
+    optics
+        The optics used, source size included.
+    """
+
+    fractions: Float[np.ndarray, "S nb na"]
+    cell: Float[np.ndarray, "2 2"]
+    optics: Optics
+
+    @property
+    def segmented(self) -> bool:
+        """Whether the signal is that of four quadrants."""
+        return len(self.fractions) > 1
+
+    def blurred(self, sigma: float) -> CellImage:
+        """Convolve with an isotropic Gaussian of standard deviation ``sigma`` in Å."""
+        if sigma == 0:
+            return self
+        q2 = np.sum(self._frequencies**2, axis=-1)
+        spectrum = np.fft.fft2(self.fractions) * np.exp(-2 * (np.pi * sigma) ** 2 * q2)
+        return replace(self, fractions=np.fft.ifft2(spectrum).real)
+
+    def sample(self, points: Float[np.ndarray, "*points 2"]) -> Float[np.ndarray, "S *points"]:
+        """Interpolate at any positions, periodically and to better than 1e-6 of the contrast.
+
+        Parameters
+        ----------
+        points
+            (x, y) in Å, slab frame, shape (..., 2).
+        """
+        frac = points @ np.linalg.inv(self.cell)
+        _, rows, columns = self._splines.shape
+        index = np.stack([frac[..., 1] * rows, frac[..., 0] * columns])
+        return np.stack(
+            [map_coordinates(s, index, order=5, mode="grid-wrap", prefilter=False) for s in self._splines]
+        )
+
+    @cached_property
+    def _splines(self) -> np.ndarray:
+        """Quintic spline coefficients of the Fourier-upsampled signal, shape (S, 4 nb, 4 na)."""
+        count, rows, columns = self.fractions.shape
+        spectrum = np.zeros((count, rows * _OVERSAMPLING, columns * _OVERSAMPLING), dtype=complex)
+        j, i = _harmonics(rows), _harmonics(columns)
+        spectrum[:, j[:, None], i[None, :]] = np.fft.fft2(self.fractions) * _OVERSAMPLING**2
+        fine = np.fft.ifft2(spectrum).real
+        return np.stack([spline_filter(f, order=5, mode="grid-wrap") for f in fine])
+
+    @property
+    def _frequencies(self) -> np.ndarray:
+        """Spatial frequency (x, y) in 1/Å of every Fourier coefficient, shape (nb, na, 2)."""
+        _, rows, columns = self.fractions.shape
+        h, k = np.meshgrid(_harmonics(columns), _harmonics(rows))
+        return np.stack([h, k], axis=-1) @ np.linalg.inv(self.cell).T
+
+
+def cell_images(structure: Structure, optics: Optics, sampling: float = SAMPLING) -> CellImage:
+    """Simulate the image of one cell by multislice.
+
+    The lattice is static. The layer's mid-plane is in focus at ``defocus`` 0. A finite source is applied exactly, as a
+    convolution of the detector signal.
+
+    Parameters
+    ----------
+    structure
+        A slab in the convention of ``microscopy.slab``.
+    optics
+        Probe and detector.
+    sampling
+        Largest sampling of the potential in Å; refined when the detector collects higher angles.
+
+    Returns
+    -------
+    CellImage
+        Deterministic: the same input gives the same bytes on one machine.
+
+    Raises
+    ------
+    SimulationError
+        When the cell is too large for the memory bound, or has no atoms.
+    """
+    if len(structure) == 0:
+        raise SimulationError("the structure has no atoms")
+    cell = plane_cell(structure)
+    name = structure.composition.reduced_formula
+    # Outer angle, or the bright-field disc: the wave must carry it below abTEM's anti-aliasing limit of 2/3 Nyquist.
+    highest = max(optics.angles[1], optics.convergence_angle) * 1.05e-3 / optics.wavelength
+    sampling = min(sampling, 1 / (3 * highest))
+    rows = _rectangular(cell, name)
+    extent = np.linalg.norm(rows @ cell, axis=1)
+    gpts = tuple(next_fast_len(int(np.ceil(length / sampling))) for length in extent)
+    if max(gpts) > MAX_GPTS:
+        raise SimulationError(
+            f"{name}: a box of {extent[0]:.0f} × {extent[1]:.0f} Å needs {gpts[0]} × {gpts[1]} points at {sampling:.3f} Å, "
+            f"more than {MAX_GPTS}; give a smaller cell or a smaller outer angle"
+        )
+    counts = [2 * int(np.floor((optics.cutoff + 1 / extent.min()) * np.linalg.norm(v))) + 1 for v in cell]
+    j, i = np.meshgrid(np.arange(counts[1]), np.arange(counts[0]), indexing="ij")
+    frac = np.stack([i / counts[0], j / counts[1]], axis=-1).reshape(-1, 2)
+    # Fractional coordinates of the box, then Å in the box: for an oblique lattice this is where its shear goes.
+    positions = (frac @ np.linalg.inv(rows)) % 1.0 * extent
+    angle = float(np.arctan2(*(rows @ cell)[0][::-1]))
+    fractions = _scan(structure, optics, rows, extent, gpts, positions, angle)
+    point = CellImage(fractions.reshape(-1, counts[1], counts[0]), cell, replace(optics, source_size=0.0))
+    return replace(point.blurred(optics.source_size), optics=optics)
+
+
+def cached_cell_images(
+    structure: Structure, optics: Optics, folder: str | Path, sampling: float = SAMPLING
+) -> CellImage:
+    """``cell_images``, remembered in a folder under a hash of its input (npz, no pickle).
+
+    A damaged or foreign file is computed again and replaced. The source size is applied after reading, so optics that
+    differ only in it share one file.
+    """
+    point = replace(optics, source_size=0.0)
+    path = Path(folder) / f"{_digest(structure, point, sampling)}.npz"
+    cell = plane_cell(structure)
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            image = CellImage(stored["fractions"], cell, point)
+    except (OSError, ValueError, KeyError, EOFError):
+        image = cell_images(structure, point, sampling)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as stream:
+            np.savez(stream, fractions=image.fractions)
+        os.replace(stream.name, path)
+    return replace(image.blurred(optics.source_size), optics=optics)
+
+
+def _digest(structure: Structure, optics: Optics, sampling: float) -> str:
+    """Hash of everything the multislice reads, positions to 1e-6 Å."""
+    content = {
+        "format": _FORMAT,
+        "lattice": np.round(structure.lattice.matrix, 6).tolist(),
+        "sites": [(site.species_string, *np.round(site.coords, 6).tolist()) for site in structure],
+        "optics": asdict(optics),
+        "sampling": sampling,
+    }
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _harmonics(count: int) -> np.ndarray:
+    """Integer frequencies in FFT order."""
+    return np.fft.fftfreq(count, 1 / count).round().astype(int)
+
+
+def _rectangular(cell: np.ndarray, name: str) -> np.ndarray:
+    """Integer rows (A, B) of a nearly rectangular supercell at least ``WINDOW`` wide.
+
+    Among all pairs of lattice vectors the one of least cost is taken: area against misfit from a right angle, where
+    0.005 of misfit is worth one smallest window. Exact pairs exist for all but oblique lattices.
+    """
+    inverse = np.linalg.inv(cell)
+    longest = 3 * WINDOW + float(np.linalg.norm(cell, axis=1).max())
+    reach = np.ceil(longest * np.linalg.norm(inverse, axis=0)).astype(int)
+    n = np.stack(np.meshgrid(*(np.arange(-r, r + 1) for r in reach), indexing="ij"), axis=-1).reshape(-1, 2)
+    vectors = n @ cell
+    lengths = np.linalg.norm(vectors, axis=1)
+    keep = (lengths >= WINDOW - 1e-3) & (lengths <= longest)
+    n, vectors, lengths = n[keep], vectors[keep], lengths[keep]
+    half = (vectors[:, 0] > 1e-6) & (vectors[:, 1] >= -1e-6)  # A in the first quadrant, B anticlockwise of it
+    first, first_n = vectors[half], n[half]
+    best, choice = np.inf, None
+    for a, a_n in zip(first, first_n, strict=True):
+        length = np.hypot(*a)
+        cosine = np.abs(vectors @ a) / (length * lengths)
+        area = a[0] * vectors[:, 1] - a[1] * vectors[:, 0]
+        cost = np.where(area > 0, length * lengths / WINDOW**2 + cosine / 0.005, np.inf)
+        # Ties between equivalent axes must not be broken by rounding: prefer the A nearest to x.
+        cost = cost + 1e-4 * abs(np.arctan2(a[1], a[0]))
+        index = int(np.argmin(cost))
+        if cost[index] < best - 1e-9:
+            best, choice = float(cost[index]), np.stack([a_n, n[index]])
+    if choice is None:
+        raise SimulationError(f"{name}: no supercell of at most {longest:.0f} Å is nearly rectangular")
+    return choice
+
+
+def _boxed(structure: Structure, rows: np.ndarray, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Atomic numbers, positions in the rectangular box, and the box height: the cell repeated by ``rows``."""
+    cells = abs(int(round(np.linalg.det(rows))))
+    # The lattice points of one box: integer translations whose box coordinates lie in [0, 1), by exact arithmetic.
+    reach = int(np.abs(rows).sum())
+    t = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
+    determinant = rows[0, 0] * rows[1, 1] - rows[0, 1] * rows[1, 0]
+    adjugate = np.array([[rows[1, 1], -rows[0, 1]], [-rows[1, 0], rows[0, 0]]]) * np.sign(determinant)
+    numerators = t @ adjugate
+    t = t[np.all((numerators >= 0) & (numerators < cells), axis=1)]
+    frac = (structure.frac_coords[None, :, :2] + t[:, None, :]).reshape(-1, 2)
+    z = structure.cart_coords[:, 2]
+    numbers = np.tile([site.specie.Z for site in structure], len(t))
+    positions = np.empty((len(frac), 3))
+    positions[:, :2] = (frac @ np.linalg.inv(rows)) % 1.0 * extent
+    positions[:, 2] = np.tile(z - z.min() + _MARGIN, len(t))
+    if len(numbers) != cells * len(structure):
+        raise AssertionError(f"{len(numbers)} atoms in {cells} cells of {len(structure)}")
+    return numbers, positions, float(np.ptp(z)) + 2 * _MARGIN
+
+
+def _scan(
+    structure: Structure,
+    optics: Optics,
+    rows: np.ndarray,
+    extent: np.ndarray,
+    gpts: tuple[int, ...],
+    positions: np.ndarray,
+    angle: float,
+) -> np.ndarray:
+    """Collected fractions at ``positions`` (Å, box frame), shape (S, P); ``angle`` of the box in the slab frame, rad."""
+    import abtem
+    from ase import Atoms
+
+    numbers, coordinates, height = _boxed(structure, rows, extent)
+    # numpy's FFT: FFTW chooses its plan by timing, and the last bit of the result, hence a Poisson count, with it.
+    settings = {"device": "cpu", "fft": "numpy", "precision": "float32", "diagnostics.progress_bar": False}
+    with abtem.config.set(settings), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # abTEM warns of thresholds that concern its own detectors
+        atoms = Atoms(numbers, positions=coordinates, cell=[*extent, height], pbc=True)
+        potential = abtem.Potential(
+            atoms, gpts=gpts, slice_thickness=height / np.ceil(height / _SLICE), projection="infinite"
+        ).build(lazy=False)
+        probe = abtem.Probe(
+            energy=optics.beam_energy,
+            semiangle_cutoff=optics.convergence_angle,
+            # abTEM focuses on the entrance surface; underfocus moves the focus down the beam.
+            defocus=optics.defocus + height / 2,
+            gpts=gpts,
+            extent=tuple(extent),
+        )
+        masks = _detector(optics, extent, gpts, angle)
+        return _collect(abtem, probe, potential, positions, masks)
+
+
+def _collect(
+    abtem: object, probe: Probe, potential: Potential, positions: np.ndarray, masks: np.ndarray
+) -> np.ndarray:
+    """Fractions of the incident intensity behind each mask, shape (S, P), in batches of bounded memory."""
+    from abtem import CustomScan
+
+    points = masks.shape[1]
+    flat = masks.T.astype(np.float32)
+    incident = float(np.sum(np.abs(np.fft.fft2(probe.build(lazy=False).array)) ** 2))
+    batch = max(1, BATCH_POINTS // points)
+    result = []
+    for start in range(0, len(positions), batch):
+        scan = CustomScan(positions[start : start + batch])
+        waves = probe.multislice(potential, scan=scan, lazy=False).array
+        patterns = np.abs(np.fft.fft2(waves)) ** 2
+        result.append(patterns.reshape(-1, points) @ flat / incident)
+    return np.concatenate(result).T.astype(np.float64)
+
+
+def _detector(optics: Optics, extent: np.ndarray, gpts: tuple[int, ...], angle: float) -> np.ndarray:
+    """Share of each diffraction pixel that each segment covers, shape (S, gpts), FFT order, box frame.
+
+    The quadrants are centred on the axes of the slab, at ``-angle`` in the box frame. Edges are antialiased, so that
+    the signal does not depend on how the box happens to sample them.
+    """
+    inner, outer = (1e-3 * limit / optics.wavelength for limit in optics.angles)
+    shifts = (np.arange(_SUPERSAMPLING) + 0.5) / _SUPERSAMPLING - 0.5
+    axes = [(_harmonics(n)[:, None] + shifts).ravel() / length for n, length in zip(gpts, extent, strict=True)]
+    inside = [np.abs(axis) <= outer for axis in axes]
+    kx, ky = np.meshgrid(*(axis[keep] for axis, keep in zip(axes, inside, strict=True)), indexing="ij")
+    radius = np.hypot(kx, ky)
+    ring = (radius >= inner) & (radius < outer)
+    if optics.modality in SEGMENTED:
+        # Points on a border between quadrants (in a square box, the diagonals) count half on either side.
+        turns = [(np.arctan2(ky, kx) + angle + nudge) / (np.pi / 2) for nudge in (-1e-6, 1e-6)]
+        hits = [ring * np.mean([np.round(turn).astype(int) % 4 == s for turn in turns], axis=0) for s in range(4)]
+    else:
+        hits = [ring]
+    masks = []
+    for hit in hits:
+        full = np.zeros([n * _SUPERSAMPLING for n in gpts], dtype=np.float32)
+        full[np.ix_(*inside)] = hit
+        blocks = full.reshape(gpts[0], _SUPERSAMPLING, gpts[1], _SUPERSAMPLING)
+        masks.append(blocks.mean(axis=(1, 3)).ravel())
+    return np.stack(masks)
