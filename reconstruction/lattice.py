@@ -1,0 +1,216 @@
+r"""The lattice of an image, from all its reflections at once.
+
+1. Reflections: maxima of the windowed power spectrum that noise alone would not reach anywhere in the image.
+2. A real-space vector v is a lattice vector when every reflection agrees: S(v) = Σ w cos(2π g·v) / Σ w = 1.
+   The weights grow with the logarithm of the signal-to-noise ratio, so weak superstructure reflections count
+   and one strong harmonic cannot impose a sub-multiple.
+3. The two shortest independent vectors with S above a limit, then least squares over all indexed reflections.
+4. Standard errors from the scatter of the reflections about the fit.
+
+The image fixes the lattice of the *projection*; the crystal's may be a superlattice of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+from jaxtyping import Float
+from scipy import ndimage
+
+from microscopy.micrograph import Micrograph
+from reconstruction.records import ImageLattice
+from reconstruction.spectrum import Spectrum, windowed
+
+LONGEST_AXIS = 42.0
+"""Å, longest projected axis looked for."""
+
+SHORTEST_AXIS = 1.2
+"""Å, shortest: below every distance between atoms of one layer."""
+
+FALSE_REFLECTIONS = 0.01
+"""Expected number of reflections that pure noise yields in one image."""
+
+AGREEMENT = 0.8
+"""S(v) above which v is a candidate lattice vector: a few stray reflections are forgiven."""
+
+MAX_REFLECTIONS = 150
+
+
+def find_lattice(
+    micrograph: Micrograph, q_max: float, pixel_size: tuple[float, float] | None = None
+) -> ImageLattice | None:
+    """Find the lattice of the projected image.
+
+    Parameters
+    ----------
+    micrograph
+        The image as measured (denoising is not needed).
+    q_max
+        Highest spatial frequency the optics pass, 1/Å.
+    pixel_size
+        (y, x) in Å, when it is to differ from the micrograph's own.
+
+    Returns
+    -------
+    The lattice, or None when the image has fewer than two independent reflections above its noise.
+    """
+    size = pixel_size or micrograph.pixel_size
+    assert size is not None
+    view = windowed(micrograph, size, "blackman", q_max)
+    g, snr = reflections(view, q_max)
+    if len(g) < 2:
+        return None
+    weights = np.log1p(snr)
+    found = _shortest_vectors(g, weights, min(LONGEST_AXIS, 0.6 * view.extent))
+    if found is None:
+        return None
+    vectors = found
+    for tolerance in (0.2, 0.1, 0.1):
+        fitted = _fit(g, weights, vectors, tolerance)
+        if fitted is None:
+            return None
+        vectors, errors, indexed = fitted
+        vectors, errors = gauss_reduce(vectors, errors)
+    share = float(weights[indexed].sum() / weights.sum())
+    warnings = []
+    if share < 0.9:
+        warnings.append(
+            f"{1 - share:.0%} of the reflections do not belong to one lattice: "
+            "a second grain, layer or contamination; crop to one region"
+        )
+    if view.extent < 3 * np.linalg.norm(vectors, axis=1).max():
+        warnings.append("the field of view holds fewer than three cells along one axis")
+    return ImageLattice(vectors, errors, float(np.sqrt(snr[indexed].max())), int(indexed.sum()), tuple(warnings))
+
+
+def reflections(view: Spectrum, q_max: float) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, " K"]]:
+    """Reflections above the noise: positions (gx, gy) in 1/Å, one of each Friedel pair, and signal-to-noise power ratios."""
+    shape = tuple(scipy.fft.next_fast_len(2 * n) for n in view.image.shape)
+    power = np.abs(scipy.fft.rfft2(view.image, shape)) ** 2 / view.weight**2
+    gy, gx = np.fft.fftfreq(shape[0], view.pixel_size[0]), np.fft.rfftfreq(shape[1], view.pixel_size[1])
+    q = np.hypot(gx[None, :], gy[:, None])
+    q_low = max(1 / LONGEST_AXIS, 2.5 / view.extent)
+    inside = (q > q_low) & (q < min(q_max, 0.98 * 0.5 / max(view.pixel_size)))
+    ratio = np.where(inside, power / view.noise(q), 0.0)
+    # Independent coefficients: the blackman window correlates three neighbours along each axis.
+    independent = inside.sum() / (4 * 3)
+    threshold = np.log(max(independent, 10) / FALSE_REFLECTIONS)
+    maxima = (ndimage.maximum_filter(ratio, size=5, mode="wrap") == ratio) & (ratio > threshold)
+    maxima[gy <= 0, 0] = False  # gx = 0 holds both partners of a pair
+    row, column = np.nonzero(maxima)
+    order = np.argsort(ratio[row, column])[::-1][:MAX_REFLECTIONS]
+    row, column = row[order], column[order]
+    g = np.column_stack([gx[column], gy[row]])
+    return _refine_peaks(view, g), ratio[row, column]
+
+
+def gauss_reduce(
+    vectors: Float[np.ndarray, "2 2"], errors: Float[np.ndarray, "2 2"] | None = None
+) -> tuple[Float[np.ndarray, "2 2"], Float[np.ndarray, "2 2"]]:
+    """Shortest basis of a plane lattice, |a| ≤ |b|, angle between 60° and 120°, positive determinant; errors follow."""
+    a, b = np.asarray(vectors, dtype=float)
+    ea, eb = np.zeros((2, 2)) if errors is None else np.asarray(errors, dtype=float)
+    for _ in range(1000):
+        if a @ a > b @ b:
+            a, b, ea, eb = b, a, eb, ea
+        m = round(float(a @ b) / float(a @ a))
+        if m == 0:
+            break
+        b, eb = b - m * a, np.hypot(eb, m * ea)
+    if np.linalg.det([a, b]) < 0:
+        b = -b
+    return np.array([a, b]), np.array([ea, eb])
+
+
+def _refine_peaks(view: Spectrum, g: np.ndarray) -> np.ndarray:
+    """One damped Newton step of |c(g)|² from grid maxima: sub-pixel positions."""
+    if not len(g):
+        return g
+    step_limit = 0.5 / view.extent
+    for _ in range(2):
+        c, first, second = view.gradients(g)
+        gradient = 2 * np.real(np.conj(c)[:, None] * first)
+        outer = np.real(np.conj(first)[:, :, None] * first[:, None, :])
+        hessian = 2 * (np.real(np.conj(c)[:, None, None] * second) + outer)
+        trace_scale = -np.trace(hessian, axis1=1, axis2=2)
+        concave = (trace_scale > 0) & (np.linalg.det(hessian) > 0)
+        step = np.zeros_like(g)
+        step[concave] = -np.linalg.solve(hessian[concave], gradient[concave][:, :, None])[:, :, 0]
+        length = np.linalg.norm(step, axis=1, keepdims=True)
+        g = g + step * np.minimum(1.0, step_limit / np.maximum(length, 1e-12))
+    return g
+
+
+def _shortest_vectors(g: np.ndarray, weights: np.ndarray, longest: float) -> np.ndarray | None:
+    """Two shortest independent vectors on which the reflections agree; None when there are none."""
+    highest = float(np.linalg.norm(g, axis=1).max())
+    step = min(0.15, 0.2 / highest)
+    n = int(np.ceil(longest / step))
+    axis = np.arange(-n, n + 1) * step
+    half = axis[n:]
+    phase_x = np.exp(2j * np.pi * np.outer(axis, g[:, 0]))
+    phase_y = np.exp(2j * np.pi * np.outer(half, g[:, 1]))
+    agreement = np.real((phase_y * (weights / weights.sum())) @ phase_x.T)
+    peak = (ndimage.maximum_filter(agreement, size=3, mode="nearest") == agreement) & (agreement > AGREEMENT - 0.15)
+    row, column = np.nonzero(peak)
+    vectors = np.column_stack([axis[column], half[row]])
+    length = np.linalg.norm(vectors, axis=1)
+    keep = (length > SHORTEST_AXIS) & (length <= longest)
+    vectors = vectors[keep]
+    if len(vectors) < 2:
+        return None
+    vectors = _polish(vectors, g, weights)
+    value = np.cos(2 * np.pi * vectors @ g.T) @ weights / weights.sum()
+    vectors = vectors[value > AGREEMENT]
+    vectors = vectors[np.argsort(np.linalg.norm(vectors, axis=1))]
+    for i, first in enumerate(vectors):
+        for second in vectors[i + 1 :]:
+            sine = abs(np.linalg.det([first, second])) / (np.linalg.norm(first) * np.linalg.norm(second))
+            if sine > 0.2:
+                return gauss_reduce(np.array([first, second]))[0]
+    return None
+
+
+def _polish(vectors: np.ndarray, g: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Least squares of g·v = integer from a grid maximum, reflections within a quarter of an order."""
+    polished = []
+    for v in vectors:
+        for _ in range(2):
+            order = g @ v
+            near = np.abs(order - np.round(order)) < 0.25
+            if near.sum() < 2:
+                break
+            root = np.sqrt(weights[near])
+            v = np.linalg.lstsq(g[near] * root[:, None], np.round(order[near]) * root, rcond=None)[0]
+        polished.append(v)
+    return np.array(polished)
+
+
+def _fit(
+    g: np.ndarray, weights: np.ndarray, vectors: np.ndarray, tolerance: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """Least squares of all reflections that index within a tolerance: vectors, standard errors, which were used."""
+    order = g @ vectors.T
+    indices = np.round(order)
+    indexed = (np.abs(order - indices).max(axis=1) < tolerance) & np.any(indices != 0, axis=1)
+    if indexed.sum() < 2 or np.linalg.matrix_rank(indices[indexed]) < 2:
+        return None
+    h, w = indices[indexed], weights[indexed]
+    normal = h.T @ (h * w[:, None])
+    basis = np.linalg.solve(normal, h.T @ (g[indexed] * w[:, None]))
+    residual = g[indexed] - h @ basis
+    freedom = max(len(h) - 2, 1)
+    variance = (residual**2 * w[:, None]).sum(axis=0) / freedom
+    covariance = np.linalg.inv(normal)
+    fitted = np.linalg.inv(basis).T
+    # First-order propagation of the reciprocal basis B to R = B^-T: dR = -R dB^T R.
+    errors = np.zeros((2, 2))
+    for i in range(2):
+        for j in range(2):
+            total = 0.0
+            for k in range(2):
+                for m in range(2):
+                    total += (fitted[i, m] * fitted[k, j]) ** 2 * covariance[k, k] * variance[m]
+            errors[i, j] = np.sqrt(total)
+    return fitted, errors, indexed
+

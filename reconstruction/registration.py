@@ -1,0 +1,239 @@
+r"""Registration of a template onto an image: rotation, mirror, supercell and origin at once, with phases.
+
+Every integer matrix n whose cell nR has the template's metric within the allowed strain is an alignment: it
+carries rotation, mirror and supercell together, because R is the lattice of the projection and may be finer
+than the crystal's. For each one the origin u maximises the likelihood of the measured coefficients c(h)
+given the template's structure factors F(h),
+
+.. math:: \Delta\log L = \sum_h w_h \left(|c_h|^2 - |c_h - s F_h e^{-2\pi i h\cdot u}|^2\right)
+          = \frac{(\Re \sum_h w_h c_h^* F_h e^{-2\pi i h\cdot u})^2}{\sum_h w_h |F_h|^2}
+
+with the amplitude s > 0 already at its optimum. Noise-only nodes cancel, so hypotheses with different
+supercells are compared on the same footing. The weights 1/w = σ²(q) + (κ|c|)² + (κ₀ max|c|)² add to the
+measured noise what the linear image model gets wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import scipy.fft
+from jaxtyping import Complex, Float, Int
+from pymatgen.core import Structure
+
+from library.fingerprint import nodes
+from microscopy.linear import structure_factors
+from microscopy.optics import Optics
+from microscopy.slab import plane_cell
+from reconstruction.records import ImageLattice
+from reconstruction.spectrum import Spectrum
+
+MODEL_ERROR = 0.05
+"""Relative error of a coefficient of the linear model against multislice (κ)."""
+
+MODEL_FLOOR = 0.004
+"""The same relative to the strongest coefficient (κ₀): reflections that the linear model forbids."""
+
+DAMPING = (0.15, 0.3)
+"""Mean and standard deviation of the prior on the Gaussian damping exp(−B q²), Å²."""
+
+MAX_INDEX = 64
+"""Largest crystal cell, in cells of the projected lattice."""
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """A template on the image: ``cell`` rows (x, y) Å, ``shift`` (x, y) Å of its fractional origin, amplitude and fit."""
+
+    cell: Float[np.ndarray, "2 2"]
+    shift: Float[np.ndarray, " 2"]
+    amplitude: float
+    damping: float
+    log_likelihood: float
+    correlation: float
+    strain: float
+    index: int
+
+
+@dataclass(eq=False)
+class Measurement:
+    """Coefficients of one image at the nodes of its lattice and of any superlattice, computed once each."""
+
+    spectrum: Spectrum
+    lattice: ImageLattice
+    optics: Optics
+    q_max: float
+    _grids: dict[tuple[int, ...], np.ndarray] = field(default_factory=dict, repr=False)
+
+    def grid(self, hermite: Int[np.ndarray, "2 2"]) -> Complex[np.ndarray, "M N"]:
+        """Coefficients c[h + M//2, k + N//2] of the superlattice with this Hermite matrix."""
+        key = tuple(int(v) for v in hermite.ravel())
+        if key not in self._grids:
+            cell = hermite @ self.lattice.vectors
+            limit = self.limits(cell)
+            indices = nodes(cell, self.q_max * 1.1, 0.0)
+            values = self.spectrum.coefficients(indices @ np.linalg.inv(cell).T)
+            grid = np.zeros(2 * limit + 1, dtype=complex)
+            grid[indices[:, 0] + limit[0], indices[:, 1] + limit[1]] = values
+            grid[limit[0] - indices[:, 0], limit[1] - indices[:, 1]] = np.conj(values)
+            self._grids[key] = grid
+        return self._grids[key]
+
+    def limits(self, cell: Float[np.ndarray, "2 2"]) -> Int[np.ndarray, " 2"]:
+        """Largest |h|, |k| of a node the image can hold."""
+        return np.asarray(np.ceil(self.q_max * 1.1 * np.linalg.norm(cell, axis=1)).astype(int))
+
+    def strongest(self) -> float:
+        """Largest modulus among the projected lattice's own coefficients."""
+        return float(np.abs(self.grid(np.eye(2, dtype=int))).max())
+
+
+def alignments(
+    template: Float[np.ndarray, "2 2"], lattice: Float[np.ndarray, "2 2"], strain: float
+) -> Int[np.ndarray, "A 2 2"]:
+    """All integer matrices n with n·lattice equal to the template cell up to rotation, mirror and strain.
+
+    ``strain`` bounds the singular values of the deformation: |s − 1| ≤ strain.
+    """
+    lengths = np.linalg.norm(template, axis=1)
+    longest = float(lengths.max()) * (1 + strain)
+    reciprocal = np.linalg.inv(lattice)
+    limit = np.floor(longest * np.linalg.norm(reciprocal, axis=0)).astype(int)
+    i, j = np.mgrid[-limit[0] : limit[0] + 1, -limit[1] : limit[1] + 1]
+    points = np.column_stack([i.ravel(), j.ravel()])
+    norms = np.linalg.norm(points @ lattice, axis=1)
+    first, second = (points[np.abs(norms / length - 1) <= strain + 1e-9] for length in lengths)
+    if not len(first) or not len(second):
+        return np.zeros((0, 2, 2), dtype=int)
+    pairs = np.stack(
+        [np.repeat(first, len(second), axis=0), np.tile(second, (len(first), 1))], axis=1
+    )
+    index = np.abs(np.linalg.det(pairs)).round().astype(int)
+    pairs = pairs[(index > 0) & (index <= MAX_INDEX)]
+    deformation = np.linalg.inv(template) @ (pairs @ lattice)
+    singular = np.linalg.svd(deformation, compute_uv=False)
+    return pairs[np.abs(singular - 1).max(axis=1) <= strain] if len(pairs) else pairs
+
+
+def register(
+    structure: Structure, measurement: Measurement, strain: float, sign_free: bool = False
+) -> Registration | None:
+    """Best registration of a slab onto an image, or None when no alignment exists within the strain.
+
+    Parameters
+    ----------
+    structure
+        Slab.
+    measurement
+        The image's coefficients.
+    strain
+        Largest relative deformation of the slab's cell that is allowed.
+    sign_free
+        Also try inverted contrast (modality unknown).
+    """
+    template = plane_cell(structure)
+    matrices = alignments(template, measurement.lattice.vectors, strain)
+    if not len(matrices):
+        return None
+    indices = nodes(template, measurement.q_max)
+    q = np.linalg.norm(indices @ np.linalg.inv(template).T, axis=1)
+    damped = structure_factors(structure, indices, measurement.optics) * np.exp(-DAMPING[0] * q**2)
+    noise = measurement.spectrum.noise(q)
+    floor = (MODEL_FLOOR * measurement.strongest()) ** 2
+    best: tuple[float, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float] | None = None
+    for n in matrices:
+        c = _gather(measurement, n, indices)
+        weights = 1 / (noise + (MODEL_ERROR * np.abs(c)) ** 2 + floor)
+        gain, u, sign = _origin(c, damped, weights, indices, sign_free)
+        if best is None or gain > best[0]:
+            best = (gain, n, u, c, weights, sign)
+    assert best is not None
+    _, n, u, c, weights, sign = best
+    undamped = sign * damped * np.exp(DAMPING[0] * q**2)
+    damping, u, amplitude, gain = _refine(c, undamped, weights, indices, q, u)
+    cell = n @ measurement.lattice.vectors
+    deformation = np.linalg.inv(template) @ cell
+    available = float((weights * np.maximum(np.abs(c) ** 2 - noise, 0)).sum())
+    return Registration(
+        cell=cell,
+        shift=u @ cell,
+        amplitude=amplitude,
+        damping=damping,
+        log_likelihood=gain,
+        correlation=min(1.0, float(np.sqrt(gain / available))) if available > 0 else 0.0,
+        strain=float(np.abs(np.linalg.svd(deformation, compute_uv=False) - 1).max()),
+        index=int(abs(round(float(np.linalg.det(n))))),
+    )
+
+
+def hermite(n: Int[np.ndarray, "2 2"]) -> Int[np.ndarray, "2 2"]:
+    """Row Hermite normal form [[p, r], [0, q]] of an integer matrix: the same superlattice, one matrix for all bases."""
+    (a, b), (c, d) = n.tolist()
+    while c:
+        m = a // c
+        a, b, c, d = c, d, a - m * c, b - m * d
+    if a < 0:
+        a, b = -a, -b
+    d = abs(d)
+    return np.array([[a, b % d], [0, d]])
+
+
+def _gather(measurement: Measurement, n: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Measured coefficients at the nodes of nR, taken from its superlattice's grid."""
+    normal = hermite(n)
+    grid = measurement.grid(normal)
+    # n = U S  ⇒  node h of nR is node h U⁻ᵀ of SR.
+    unimodular = np.round(n @ np.linalg.inv(normal)).astype(int)
+    k = np.round(indices @ np.linalg.inv(unimodular).T).astype(int)
+    centre = np.array(grid.shape) // 2
+    position = k + centre
+    inside = np.all((position >= 0) & (position < grid.shape), axis=1)
+    values = np.zeros(len(indices), dtype=complex)
+    values[inside] = grid[position[inside, 0], position[inside, 1]]
+    return values
+
+
+def _origin(
+    c: np.ndarray, f: np.ndarray, weights: np.ndarray, indices: np.ndarray, sign_free: bool
+) -> tuple[float, np.ndarray, float]:
+    """Gain, fractional origin and contrast sign that maximise the likelihood, on a grid of origins."""
+    limit = np.abs(indices).max(axis=0)
+    shape = tuple(scipy.fft.next_fast_len(int(4 * m + 2)) for m in limit)
+    grid = np.zeros(shape, dtype=complex)
+    grid[indices[:, 0] % shape[0], indices[:, 1] % shape[1]] = weights * np.conj(c) * f
+    overlap = np.real(scipy.fft.fft2(grid))
+    sign = 1.0
+    if sign_free and -overlap.min() > overlap.max():
+        overlap, sign = -overlap, -1.0
+    at = np.unravel_index(int(np.argmax(overlap)), shape)
+    top = float(overlap[at])
+    power = float((weights * np.abs(f) ** 2).sum())
+    gain = max(top, 0.0) ** 2 / power if power > 0 else 0.0
+    return gain, np.array([at[0] / shape[0], at[1] / shape[1]]), sign
+
+
+def _refine(
+    c: np.ndarray, f: np.ndarray, weights: np.ndarray, indices: np.ndarray, q: np.ndarray, u: np.ndarray
+) -> tuple[float, np.ndarray, float, float]:
+    """Damping and origin to convergence: (B, u, amplitude, gain with the damping's prior)."""
+    mean, deviation = DAMPING
+    dampings = mean + deviation * np.linspace(-1.5, 3.0, 37)
+    gain = -np.inf
+    for _ in range(3):
+        phase = np.exp(-2j * np.pi * indices @ u)
+        overlap = np.real(weights * np.conj(c) * f * phase)
+        decay = np.exp(-np.outer(dampings, q**2))
+        top = decay @ overlap
+        power = (decay**2) @ (weights * np.abs(f) ** 2)
+        gains = np.maximum(top, 0) ** 2 / power - 0.5 * ((dampings - mean) / deviation) ** 2
+        at = int(np.argmax(gains))
+        damping, amplitude, gain = float(dampings[at]), float(top[at] / power[at]), float(gains[at])
+        term = weights * np.conj(c) * f * np.exp(-damping * q**2) * phase
+        gradient = 2 * np.pi * (np.imag(term) @ indices)
+        hessian = -((2 * np.pi) ** 2) * (indices.T * np.real(term)) @ indices
+        if np.linalg.det(hessian) <= 0 or np.trace(hessian) >= 0:
+            break
+        step = -np.linalg.solve(hessian, gradient)
+        u = u + np.clip(step, -0.02, 0.02)
+    return damping, u % 1.0, amplitude, gain

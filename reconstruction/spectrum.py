@@ -1,0 +1,151 @@
+r"""The Fourier view of a micrograph: coefficients at any spatial frequency, and the noise they carry.
+
+A tapered window w keeps the edges of the field of view from leaking into the reflections:
+
+.. math:: c(G) = \frac{\sum_x w(x)\,(I(x) - \bar I)\, e^{-2\pi i G\cdot x}}{\sum_x w(x)} .
+
+The noise power is measured from the image itself, between its reflections, as a function of q = |G|: iDPC
+noise grows towards low q because integration divides by q.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import scipy.fft
+from jaxtyping import Complex, Float
+from scipy.signal import windows
+
+from microscopy.errors import ReconstructionError
+from microscopy.micrograph import Micrograph
+
+COEFFICIENT_TAPER = 0.25
+"""Tapered share of the window that measures coefficients: little is lost of the field of view."""
+
+NOISE_QUANTILE = 0.3
+"""Quantile of the power in a ring of q that is taken for noise; reflections fill less than the rest."""
+
+RINGS = 96
+
+
+@dataclass(frozen=True, eq=False)
+class Spectrum:
+    """A windowed image, ready to be asked for Fourier coefficients.
+
+    Attributes
+    ----------
+    image
+        Window times (image − mean), masked pixels zero; shape (H, W).
+    pixel_size
+        (y, x) in Å.
+    weight
+        Sum of the window over believed pixels.
+    ring_q, ring_noise
+        Noise power of a coefficient (variance of its modulus) on rings of q (1/Å), shape (R,).
+    """
+
+    image: Float[np.ndarray, "H W"]
+    pixel_size: tuple[float, float]
+    weight: float
+    ring_q: Float[np.ndarray, " R"]
+    ring_noise: Float[np.ndarray, " R"]
+
+    def noise(self, q: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
+        """Variance of a coefficient at spatial frequency q (1/Å) if there were no crystal."""
+        return np.exp(np.interp(q, self.ring_q, np.log(self.ring_noise)))
+
+    def coefficients(self, g: Float[np.ndarray, "K 2"]) -> Complex[np.ndarray, " K"]:
+        """Coefficients at spatial frequencies g = (gx, gy) in 1/Å; exact, at any frequency."""
+        rows = np.exp(-2j * np.pi * np.outer(g[:, 1], self._y))
+        columns = np.exp(-2j * np.pi * np.outer(g[:, 0], self._x))
+        return np.einsum("kw,kw->k", rows @ self.image, columns) / self.weight
+
+    def gradients(self, g: Float[np.ndarray, "K 2"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Coefficients with first and second derivatives by g about the window's centre.
+
+        Returns c (K,), dc/dg (K, 2) and d²c/dg² (K, 2, 2); used to find a peak's position to second order.
+        """
+        x, y = self._x - self._x.mean(), self._y - self._y.mean()
+        rows = np.exp(-2j * np.pi * np.outer(g[:, 1], y))
+        columns = np.exp(-2j * np.pi * np.outer(g[:, 0], x))
+        image = self.image.astype(complex)
+        moments = [(rows * (-2j * np.pi * y) ** n) @ image for n in range(3)]
+        powers = [columns * (-2j * np.pi * x) ** n for n in range(3)]
+
+        def moment(nx: int, ny: int) -> np.ndarray:
+            return np.einsum("kw,kw->k", moments[ny], powers[nx]) / self.weight
+
+        c = moment(0, 0)
+        first = np.stack([moment(1, 0), moment(0, 1)], axis=1)
+        cross = moment(1, 1)
+        second = np.stack([np.stack([moment(2, 0), cross], axis=1), np.stack([cross, moment(0, 2)], axis=1)], axis=1)
+        return c, first, second
+
+    @cached_property
+    def _x(self) -> np.ndarray:
+        return np.arange(self.image.shape[1]) * self.pixel_size[1]
+
+    @cached_property
+    def _y(self) -> np.ndarray:
+        return np.arange(self.image.shape[0]) * self.pixel_size[0]
+
+    @property
+    def extent(self) -> float:
+        """Shorter side of the field of view in Å."""
+        return float(min(self.image.shape[0] * self.pixel_size[0], self.image.shape[1] * self.pixel_size[1]))
+
+
+def spectrum(micrograph: Micrograph, q_max: float, pixel_size: tuple[float, float] | None = None) -> Spectrum:
+    """Window a micrograph and measure its noise up to q_max (1/Å).
+
+    Raises
+    ------
+    ReconstructionError
+        If the micrograph has no pixel size and none is given.
+    """
+    size = pixel_size or micrograph.pixel_size
+    if size is None:
+        raise ReconstructionError(f"{micrograph.source}: no pixel size; give it with --pixel-size")
+    return windowed(micrograph, size, "tukey", q_max)
+
+
+def windowed(micrograph: Micrograph, size: tuple[float, float], kind: str, q_max: float) -> Spectrum:
+    """Apply a separable window: ``"tukey"`` measures coefficients, ``"blackman"`` finds weak peaks beside strong ones."""
+    height, width = micrograph.image.shape
+    window = np.outer(_window(kind, height), _window(kind, width))
+    if micrograph.mask is not None:
+        window = window * micrograph.mask
+    weight = float(window.sum())
+    image = micrograph.image.astype(np.float64)
+    image = (image - float((image * window).sum()) / weight) * window
+    power = np.abs(scipy.fft.rfft2(image)) ** 2 / weight**2
+    gy = np.fft.fftfreq(height, size[0])
+    gx = np.fft.rfftfreq(width, size[1])
+    q = np.hypot(gx[None, :], gy[:, None])
+    nyquist = 0.5 / max(size)
+    ring_q, ring_noise = _radial_noise(q, power, min(q_max, nyquist))
+    return Spectrum(image, size, weight, ring_q, ring_noise)
+
+
+def _window(kind: str, length: int) -> np.ndarray:
+    if kind == "tukey":
+        return np.asarray(windows.tukey(length, COEFFICIENT_TAPER))
+    return np.asarray(windows.blackman(length))
+
+
+def _radial_noise(q: np.ndarray, power: np.ndarray, q_max: float) -> tuple[np.ndarray, np.ndarray]:
+    """Noise power against q: a low quantile of the power in each ring, which for noise is exponential."""
+    inside = (q > 0) & (q <= q_max)
+    ring = np.minimum((q[inside] / q_max * RINGS).astype(int), RINGS - 1)
+    order = np.argsort(ring, kind="stable")
+    values, q_sorted = power[inside][order], q[inside][order]
+    edges = np.searchsorted(ring[order], np.arange(RINGS + 1))
+    ring_q, ring_noise = [], []
+    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+        if stop - start >= 8:
+            ring_q.append(float(q_sorted[start:stop].mean()))
+            ring_noise.append(float(np.quantile(values[start:stop], NOISE_QUANTILE)) / -np.log1p(-NOISE_QUANTILE))
+    floor = max(max(ring_noise, default=0.0) * 1e-12, np.finfo(float).tiny)
+    return np.array(ring_q), np.maximum(np.array(ring_noise), floor)
