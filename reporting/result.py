@@ -1,0 +1,419 @@
+"""``result.json``, schema 1: what other programs rely on.
+
+The fields documented in the reference are always present and keep their meaning; others may be added.
+Lengths in Å, angles in degrees, energies in eV. Every number is finite or null.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from microscopy.errors import AutoMatError
+from microscopy.micrograph import Micrograph
+from models.records import Denoised, Relaxation
+from planning.records import Decision, Status, Verdict
+from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
+
+SCHEMA = 1
+
+STRUCTURE_CIF = "structure.cif"
+RELAXED_CIF = "relaxed.cif"
+
+CALIBRATION_TOLERANCE = 0.02
+"""Scale or shear beyond which a reader is warned: template lattice constants are trusted to about 2 %."""
+
+
+def alternative_cif(number: int) -> str:
+    """Path of the CIF of the ``number``-th alternative, counted from 1, relative to the run folder."""
+    return f"alternatives/{number}.cif"
+
+
+def _finite(value: Any) -> Any:
+    """Replace NaN and infinity by None: JSON has neither."""
+    if value is None:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+Number = Annotated[float | None, BeforeValidator(_finite)]
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, ser_json_inf_nan="null")
+
+
+class ImageResult(_Record):
+    """The input. ``shape`` is (H, W), ``pixel_size`` (y, x) in Å."""
+
+    path: str
+    sha256: str | None
+    shape: tuple[int, int] | None
+    pixel_size: tuple[float, float] | None
+    modality: str | None
+    pixel_size_source: str | None = None
+    dose: Number = None
+    beam_energy: Number = None
+    convergence_angle: Number = None
+    elements: tuple[str, ...] | None = None
+    formula: str | None = None
+    notices: tuple[str, ...] = ()
+
+
+class StructureResult(_Record):
+    """The crystal. ``cif`` is relative to the run folder; errors are standard errors."""
+
+    cif: str
+    formula: str
+    natoms: int
+    a: float
+    b: float
+    gamma: float
+    layer_group: int
+    origin: str
+    template: str | None
+    layer_group_symbol: str = ""
+    symmetry_tolerance: Number = None
+    a_error: Number = None
+    b_error: Number = None
+    gamma_error: Number = None
+    position_error: Number = None
+    z_source: str = ""
+
+
+class AlternativeResult(_Record):
+    """Another explanation of the image, and its share of the posterior."""
+
+    formula: str
+    confidence: Number
+    cif: str
+    origin: str
+    template: str | None
+
+
+class EnergyResult(_Record):
+    """Energies of the relaxed crystal; ``scale`` names the reference scale, ``note`` any fallback."""
+
+    potential: str
+    checkpoint: str
+    energy_per_atom: Number
+    formation_energy_per_atom: Number
+    converged: bool
+    steps: int
+    relaxed_cif: str | None
+    scale: str = ""
+    max_force: Number = None
+    initial_energy_per_atom: Number = None
+    max_displacement: Number = None
+    note: str = ""
+
+
+class CheckResult(_Record):
+    """One named test."""
+
+    name: str
+    value: Number
+    limit: Number
+    passed: bool
+    meaning: str = ""
+
+
+class CalibrationResult(_Record):
+    """Size and shear of the image against the crystal; ``warning`` is null when both are small."""
+
+    scale: Number
+    shear: Number
+    warning: str | None
+
+
+class AttemptResult(_Record):
+    """One step of the planner."""
+
+    branch: str
+    reason: str
+    chosen_by: str
+
+
+class ErrorResult(_Record):
+    """The failure of one input."""
+
+    stage: str
+    type: str
+    message: str
+
+
+class DenoisingResult(_Record):
+    """Share of each expert, noise per pixel in the image's unit, identity of the experts."""
+
+    weights: dict[str, float]
+    noise: Number
+    digest: str
+
+
+class LatticeResult(_Record):
+    """Projected lattice: rows a, b as (x, y) in Å of the image frame."""
+
+    vectors: tuple[tuple[float, float], tuple[float, float]]
+    significance: Number
+    reflections: int
+
+
+class CandidateResult(_Record):
+    """One hypothesis that was compared."""
+
+    template: str | None
+    source: str
+    formula: str
+    origin: str
+    probability: Number
+    score: Number
+    correlation: Number
+    strain: Number
+
+
+class Result(_Record):
+    """Everything a run found and decided."""
+
+    status: Status
+    confidence: Number
+    image: ImageResult
+    structure: StructureResult | None
+    alternatives: tuple[AlternativeResult, ...]
+    energy: EnergyResult | None
+    checks: tuple[CheckResult, ...]
+    calibration: CalibrationResult
+    attempts: tuple[AttemptResult, ...]
+    error: ErrorResult | None
+    timings_s: dict[str, float]
+    versions: dict[str, str]
+    reason: str = ""
+    warnings: tuple[str, ...] = ()
+    denoising: DenoisingResult | None = None
+    lattice: LatticeResult | None = None
+    candidates: tuple[CandidateResult, ...] = ()
+    searched: int = 0
+    margin: Number = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-compatible contents, ``schema`` first."""
+        return {"schema": SCHEMA, **self.model_dump(mode="json", exclude={"schema"})}
+
+    @classmethod
+    def from_dict(cls, contents: Mapping[str, Any]) -> Result:
+        """Read back what :meth:`to_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            If the schema is another one or a documented field is missing.
+        """
+        if contents.get("schema") != SCHEMA:
+            raise ValueError(f"result.json has schema {contents.get('schema')!r}; this version reads {SCHEMA}")
+        return cls.model_validate({name: value for name, value in contents.items() if name != "schema"})
+
+
+def build_result(
+    micrograph: Micrograph,
+    verdict: Verdict,
+    *,
+    denoised: Denoised | None = None,
+    candidates: Candidates | None = None,
+    reconstruction: Reconstruction | None = None,
+    alternatives: Sequence[Candidate] = (),
+    relaxation: Relaxation | None = None,
+    decisions: Sequence[Decision] = (),
+    timings: Mapping[str, float] | None = None,
+    versions: Mapping[str, str] | None = None,
+    warnings: Sequence[str] = (),
+) -> Result:
+    """Assemble the result of a run that reached a verdict.
+
+    Parameters
+    ----------
+    micrograph, verdict
+        The input and its judgement.
+    denoised, candidates, reconstruction, relaxation
+        What each stage returned; None where the run did not get so far or a stage was switched off.
+    alternatives
+        The other explanations worth writing, best first; the n-th is expected in ``alternatives/n.cif``.
+    decisions
+        Steps of the planner in order.
+    timings
+        Seconds per stage.
+    versions
+        Version per package.
+    warnings
+        Sentences beyond those the records carry.
+    """
+    lattice_warnings = candidates.lattice.warnings if candidates and candidates.lattice else ()
+    found_warnings = reconstruction.warnings if reconstruction else ()
+    fallback = (relaxation.note,) if relaxation and relaxation.note else ()
+    return Result(
+        status=verdict.status,
+        confidence=verdict.confidence,
+        reason=verdict.reason,
+        image=_image(micrograph),
+        structure=_structure(reconstruction) if reconstruction else None,
+        alternatives=tuple(
+            AlternativeResult(
+                formula=_formula(each),
+                confidence=each.probability,
+                cif=alternative_cif(number),
+                origin=each.origin,
+                template=each.template or None,
+            )
+            for number, each in enumerate(alternatives, start=1)
+        ),
+        energy=_energy(relaxation) if relaxation else None,
+        checks=tuple(
+            CheckResult(name=c.name, value=c.value, limit=c.limit, passed=c.passed, meaning=c.meaning)
+            for c in verdict.checks
+        ),
+        calibration=_calibration(micrograph, reconstruction),
+        attempts=tuple(AttemptResult(branch=d.branch, reason=d.reason, chosen_by=d.chosen_by) for d in decisions),
+        error=None,
+        timings_s=dict(timings or {}),
+        versions=dict(versions or {}),
+        warnings=tuple(dict.fromkeys((*lattice_warnings, *found_warnings, *fallback, *warnings))),
+        denoising=_denoising(denoised) if denoised else None,
+        lattice=_lattice(candidates.lattice) if candidates and candidates.lattice else None,
+        candidates=tuple(_candidate(each) for each in candidates.items) if candidates else (),
+        searched=candidates.searched if candidates else 0,
+        margin=candidates.margin if candidates else None,
+    )
+
+
+def failed_result(
+    path: str,
+    sha256: str | None,
+    error: BaseException,
+    *,
+    decisions: Sequence[Decision] = (),
+    timings: Mapping[str, float] | None = None,
+    versions: Mapping[str, str] | None = None,
+) -> Result:
+    """Give the result of an input whose processing raised ``error``."""
+    stage = error.stage if isinstance(error, AutoMatError) else AutoMatError.stage
+    message = " ".join(str(error).split()) or type(error).__name__
+    return Result(
+        status=Status.FAILED,
+        confidence=0.0,
+        reason=message,
+        image=ImageResult(path=path, sha256=sha256, shape=None, pixel_size=None, modality=None),
+        structure=None,
+        alternatives=(),
+        energy=None,
+        checks=(),
+        calibration=CalibrationResult(scale=None, shear=None, warning=None),
+        attempts=tuple(AttemptResult(branch=d.branch, reason=d.reason, chosen_by=d.chosen_by) for d in decisions),
+        error=ErrorResult(stage=stage, type=type(error).__name__, message=message),
+        timings_s=dict(timings or {}),
+        versions=dict(versions or {}),
+    )
+
+
+def _formula(candidate: Candidate) -> str:
+    return str(candidate.structure.composition.reduced_formula)
+
+
+def _image(micrograph: Micrograph) -> ImageResult:
+    height, width = micrograph.image.shape
+    return ImageResult(
+        path=micrograph.source,
+        sha256=micrograph.sha256,
+        shape=(height, width),
+        pixel_size=micrograph.pixel_size,
+        modality=micrograph.modality.value,
+        pixel_size_source=micrograph.pixel_size_source,
+        dose=micrograph.dose,
+        beam_energy=micrograph.beam_energy,
+        convergence_angle=micrograph.convergence_angle,
+        elements=micrograph.elements,
+        formula=micrograph.formula,
+        notices=micrograph.notices,
+    )
+
+
+def _structure(found: Reconstruction) -> StructureResult:
+    a_error, b_error, gamma_error = found.lattice_errors
+    return StructureResult(
+        cif=STRUCTURE_CIF,
+        formula=found.structure.composition.reduced_formula,
+        natoms=len(found.structure),
+        a=found.a,
+        b=found.b,
+        gamma=found.gamma,
+        layer_group=found.layer_group,
+        origin=found.candidate.origin,
+        template=found.candidate.template or None,
+        layer_group_symbol=found.layer_group_symbol,
+        symmetry_tolerance=found.symmetry_tolerance,
+        a_error=a_error,
+        b_error=b_error,
+        gamma_error=gamma_error,
+        position_error=float(found.position_errors.max()) if found.position_errors.size else None,
+        z_source=found.z_source,
+    )
+
+
+def _energy(relaxation: Relaxation) -> EnergyResult:
+    return EnergyResult(
+        potential=relaxation.potential,
+        checkpoint=relaxation.checkpoint,
+        energy_per_atom=relaxation.energy_per_atom,
+        formation_energy_per_atom=relaxation.formation_energy_per_atom,
+        converged=relaxation.converged,
+        steps=relaxation.steps,
+        relaxed_cif=RELAXED_CIF,
+        scale=relaxation.scale,
+        max_force=relaxation.max_force,
+        initial_energy_per_atom=relaxation.initial_energy_per_atom,
+        max_displacement=float(relaxation.displacements.max()) if relaxation.displacements.size else None,
+        note=relaxation.note,
+    )
+
+
+def _calibration(micrograph: Micrograph, found: Reconstruction | None) -> CalibrationResult:
+    sentences = []
+    if micrograph.pixel_size_source == "estimate":
+        sentences.append("The pixel size is an estimate from the best template, not a measurement.")
+    if found is None:
+        return CalibrationResult(scale=None, shear=None, warning=" ".join(sentences) or None)
+    if abs(found.scale - 1.0) > CALIBRATION_TOLERANCE:
+        sentences.append(
+            f"Lengths in the image are {abs(found.scale - 1.0):.1%} {'larger' if found.scale > 1 else 'smaller'} "
+            "than in the template; check the pixel size."
+        )
+    if abs(found.shear) > CALIBRATION_TOLERANCE:
+        sentences.append(f"The image is sheared by {abs(found.shear):.1%}; scan distortion or drift is likely.")
+    return CalibrationResult(scale=found.scale, shear=found.shear, warning=" ".join(sentences) or None)
+
+
+def _denoising(denoised: Denoised) -> DenoisingResult:
+    return DenoisingResult(weights=dict(denoised.weights), noise=denoised.noise, digest=denoised.digest)
+
+
+def _lattice(lattice: ImageLattice) -> LatticeResult:
+    (ax, ay), (bx, by) = lattice.vectors.tolist()
+    return LatticeResult(
+        vectors=((ax, ay), (bx, by)),
+        significance=lattice.significance,
+        reflections=lattice.reflections,
+    )
+
+
+def _candidate(candidate: Candidate) -> CandidateResult:
+    return CandidateResult(
+        template=candidate.template or None,
+        source=candidate.source,
+        formula=_formula(candidate),
+        origin=candidate.origin,
+        probability=candidate.probability,
+        score=candidate.score,
+        correlation=candidate.correlation,
+        strain=candidate.strain,
+    )
