@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import tempfile
 import warnings
 from dataclasses import asdict, dataclass, replace
@@ -28,8 +27,8 @@ from pymatgen.core import Structure
 from scipy.fft import next_fast_len
 from scipy.ndimage import map_coordinates, spline_filter
 
+from microscopy.detector import harmonics, segment_masks
 from microscopy.errors import SimulationError
-from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
 
@@ -44,12 +43,9 @@ MAX_GPTS = 2048
 """Points per axis of the largest wave function: 32 MB each; beyond, a cell is refused."""
 BATCH_POINTS = 2**21
 """Wave-function points propagated at once: 16 MB per array."""
-SEGMENTED = frozenset({Modality.IDPC, Modality.PHASE, Modality.UNKNOWN})
-"""Modalities that are recorded as four quadrants; the others have one annular detector."""
 
 _SLICE = 1.0  # Å, thickness of a slice; a bond is longer
 _MARGIN = 0.5  # Å of vacuum before and after the layer: potentials are projected, so nothing extends into it
-_SUPERSAMPLING = 5  # points per axis and diffraction pixel when a detector's edge crosses it
 _OVERSAMPLING = 4  # with quintic splines: interpolation error below 1e-6 of the contrast
 _FORMAT = 1  # of the cached files; part of their key
 
@@ -61,8 +57,8 @@ class CellImage:
     Attributes
     ----------
     fractions
-        Fraction of the incident beam collected, shape (S, nb, na): S = 4 for quadrants (``dpc.DIRECTIONS``, in the slab
-        frame) and 1 for an annular detector; sample [s, j, i] is at fractional coordinates (i/na, j/nb) of the slab.
+        Fraction of the incident beam collected, shape (S, nb, na): S = 4 for quadrants (centred on +x, +y, -x and -y
+        of the slab) and 1 for an annular detector; sample [s, j, i] is at fractional coordinates (i/na, j/nb).
     cell
         Rows a, b as (x, y) in Å, slab frame.
     optics
@@ -86,7 +82,7 @@ class CellImage:
         spectrum = np.fft.fft2(self.fractions) * np.exp(-2 * (np.pi * sigma) ** 2 * q2)
         return replace(self, fractions=np.fft.ifft2(spectrum).real)
 
-    def sample(self, points: Float[np.ndarray, "*points 2"]) -> Float[np.ndarray, "S *points"]:
+    def sample(self, points: Float[np.ndarray, "... 2"]) -> Float[np.ndarray, "S ..."]:
         """Interpolate at any positions, periodically and to better than 1e-6 of the contrast.
 
         Parameters
@@ -97,16 +93,14 @@ class CellImage:
         frac = points @ np.linalg.inv(self.cell)
         _, rows, columns = self._splines.shape
         index = np.stack([frac[..., 1] * rows, frac[..., 0] * columns])
-        return np.stack(
-            [map_coordinates(s, index, order=5, mode="grid-wrap", prefilter=False) for s in self._splines]
-        )
+        return np.stack([map_coordinates(s, index, order=5, mode="grid-wrap", prefilter=False) for s in self._splines])
 
     @cached_property
     def _splines(self) -> np.ndarray:
         """Quintic spline coefficients of the Fourier-upsampled signal, shape (S, 4 nb, 4 na)."""
         count, rows, columns = self.fractions.shape
         spectrum = np.zeros((count, rows * _OVERSAMPLING, columns * _OVERSAMPLING), dtype=complex)
-        j, i = _harmonics(rows), _harmonics(columns)
+        j, i = harmonics(rows), harmonics(columns)
         spectrum[:, j[:, None], i[None, :]] = np.fft.fft2(self.fractions) * _OVERSAMPLING**2
         fine = np.fft.ifft2(spectrum).real
         return np.stack([spline_filter(f, order=5, mode="grid-wrap") for f in fine])
@@ -115,7 +109,7 @@ class CellImage:
     def _frequencies(self) -> np.ndarray:
         """Spatial frequency (x, y) in 1/Å of every Fourier coefficient, shape (nb, na, 2)."""
         _, rows, columns = self.fractions.shape
-        h, k = np.meshgrid(_harmonics(columns), _harmonics(rows))
+        h, k = np.meshgrid(harmonics(columns), harmonics(rows))
         return np.stack([h, k], axis=-1) @ np.linalg.inv(self.cell).T
 
 
@@ -156,8 +150,8 @@ def cell_images(structure: Structure, optics: Optics, sampling: float = SAMPLING
     gpts = tuple(next_fast_len(int(np.ceil(length / sampling))) for length in extent)
     if max(gpts) > MAX_GPTS:
         raise SimulationError(
-            f"{name}: a box of {extent[0]:.0f} × {extent[1]:.0f} Å needs {gpts[0]} × {gpts[1]} points at {sampling:.3f} Å, "
-            f"more than {MAX_GPTS}; give a smaller cell or a smaller outer angle"
+            f"{name}: a box of {extent[0]:.0f} × {extent[1]:.0f} Å needs {gpts[0]} × {gpts[1]} points, more than "
+            f"{MAX_GPTS}, at {sampling:.3f} Å; give a smaller cell or a smaller outer angle"
         )
     counts = [2 * int(np.floor((optics.cutoff + 1 / extent.min()) * np.linalg.norm(v))) + 1 for v in cell]
     j, i = np.meshgrid(np.arange(counts[1]), np.arange(counts[0]), indexing="ij")
@@ -189,7 +183,7 @@ def cached_cell_images(
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as stream:
             np.savez(stream, fractions=image.fractions)
-        os.replace(stream.name, path)
+        Path(stream.name).replace(path)
     return replace(image.blurred(optics.source_size), optics=optics)
 
 
@@ -203,11 +197,6 @@ def _digest(structure: Structure, optics: Optics, sampling: float) -> str:
         "sampling": sampling,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _harmonics(count: int) -> np.ndarray:
-    """Integer frequencies in FFT order."""
-    return np.fft.fftfreq(count, 1 / count).round().astype(int)
 
 
 def _rectangular(cell: np.ndarray, name: str) -> np.ndarray:
@@ -244,7 +233,7 @@ def _rectangular(cell: np.ndarray, name: str) -> np.ndarray:
 
 def _boxed(structure: Structure, rows: np.ndarray, extent: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """Atomic numbers, positions in the rectangular box, and the box height: the cell repeated by ``rows``."""
-    cells = abs(int(round(np.linalg.det(rows))))
+    cells = abs(round(np.linalg.det(rows)))
     # The lattice points of one box: integer translations whose box coordinates lie in [0, 1), by exact arithmetic.
     reach = int(np.abs(rows).sum())
     t = np.stack(np.meshgrid(*[np.arange(-reach, reach + 1)] * 2, indexing="ij"), axis=-1).reshape(-1, 2)
@@ -272,7 +261,7 @@ def _scan(
     positions: np.ndarray,
     angle: float,
 ) -> np.ndarray:
-    """Collected fractions at ``positions`` (Å, box frame), shape (S, P); ``angle`` of the box in the slab frame, rad."""
+    """Scan ``positions`` (Å, box frame): fractions (S, P). The box is turned by ``angle`` rad in the slab frame."""
     import abtem
     from ase import Atoms
 
@@ -293,13 +282,11 @@ def _scan(
             gpts=gpts,
             extent=tuple(extent),
         )
-        masks = _detector(optics, extent, gpts, angle)
+        masks = segment_masks(optics, extent, gpts, angle)
         return _collect(abtem, probe, potential, positions, masks)
 
 
-def _collect(
-    abtem: object, probe: Probe, potential: Potential, positions: np.ndarray, masks: np.ndarray
-) -> np.ndarray:
+def _collect(abtem: object, probe: Probe, potential: Potential, positions: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Fractions of the incident intensity behind each mask, shape (S, P), in batches of bounded memory."""
     from abtem import CustomScan
 
@@ -314,31 +301,3 @@ def _collect(
         patterns = np.abs(np.fft.fft2(waves)) ** 2
         result.append(patterns.reshape(-1, points) @ flat / incident)
     return np.concatenate(result).T.astype(np.float64)
-
-
-def _detector(optics: Optics, extent: np.ndarray, gpts: tuple[int, ...], angle: float) -> np.ndarray:
-    """Share of each diffraction pixel that each segment covers, shape (S, gpts), FFT order, box frame.
-
-    The quadrants are centred on the axes of the slab, at ``-angle`` in the box frame. Edges are antialiased, so that
-    the signal does not depend on how the box happens to sample them.
-    """
-    inner, outer = (1e-3 * limit / optics.wavelength for limit in optics.angles)
-    shifts = (np.arange(_SUPERSAMPLING) + 0.5) / _SUPERSAMPLING - 0.5
-    axes = [(_harmonics(n)[:, None] + shifts).ravel() / length for n, length in zip(gpts, extent, strict=True)]
-    inside = [np.abs(axis) <= outer for axis in axes]
-    kx, ky = np.meshgrid(*(axis[keep] for axis, keep in zip(axes, inside, strict=True)), indexing="ij")
-    radius = np.hypot(kx, ky)
-    ring = (radius >= inner) & (radius < outer)
-    if optics.modality in SEGMENTED:
-        # Points on a border between quadrants (in a square box, the diagonals) count half on either side.
-        turns = [(np.arctan2(ky, kx) + angle + nudge) / (np.pi / 2) for nudge in (-1e-6, 1e-6)]
-        hits = [ring * np.mean([np.round(turn).astype(int) % 4 == s for turn in turns], axis=0) for s in range(4)]
-    else:
-        hits = [ring]
-    masks = []
-    for hit in hits:
-        full = np.zeros([n * _SUPERSAMPLING for n in gpts], dtype=np.float32)
-        full[np.ix_(*inside)] = hit
-        blocks = full.reshape(gpts[0], _SUPERSAMPLING, gpts[1], _SUPERSAMPLING)
-        masks.append(blocks.mean(axis=(1, 3)).ravel())
-    return np.stack(masks)

@@ -1,8 +1,8 @@
 """Scan geometry: where on the specimen the probe stands when a pixel is recorded.
 
-Two frames: the image frame, nominal coordinates (x, y) in Å of a pixel, (column, row) times the pixel size; and the slab
-frame of the crystal. A crystal point s appears at r = A s + o: A holds rotation, mirror and the linear distortion of
-the scan, o is where the slab's origin appears. Drift and jitter move the probe off the nominal raster.
+Two frames: the image frame, nominal coordinates (x, y) in Å of a pixel, (column, row) times the pixel size; and the
+slab frame of the crystal. A crystal point s appears at r = A s + o: A holds rotation, mirror and the linear distortion
+of the scan, o is where the slab's origin appears. Drift and jitter move the probe off the nominal raster.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ class View:
     """
 
     matrix: Float[np.ndarray, "2 2"]
-    origin: Float[np.ndarray, "2"]
+    origin: Float[np.ndarray, " 2"]
 
-    def to_image(self, points: Float[np.ndarray, "*points 2"]) -> Float[np.ndarray, "*points 2"]:
+    def to_image(self, points: Float[np.ndarray, "... 2"]) -> Float[np.ndarray, "... 2"]:
         """Where crystal points appear, Å."""
         return points @ self.matrix.T + self.origin
 
-    def to_slab(self, points: Float[np.ndarray, "*points 2"]) -> Float[np.ndarray, "*points 2"]:
+    def to_slab(self, points: Float[np.ndarray, "... 2"]) -> Float[np.ndarray, "... 2"]:
         """Which crystal points appear at image points, Å."""
         return (points - self.origin) @ np.linalg.inv(self.matrix).T
 
-    def drifted(self, drift: Float[np.ndarray, "2"], frame_height: float) -> View:
-        """The map that fits best when the specimen drifts by ``drift`` Å while ``frame_height`` Å are scanned."""
+    def drifted(self, drift: Float[np.ndarray, " 2"], frame_height: float) -> View:
+        """Fit the map of a specimen that drifts by ``drift`` (x, y) Å while ``frame_height`` Å are scanned."""
         t = np.linspace(0, 1, 1001)
         rate, start = np.polynomial.polynomial.polyfit(t * frame_height, drifted(t), 1)[::-1]
         # r = A s + o + drift (start + rate r_y), solved for r.
@@ -55,7 +55,7 @@ def orthogonal_part(rotation: float, mirror: bool) -> Float[np.ndarray, "2 2"]:
     return turn @ np.diag([-1.0 if mirror else 1.0, 1.0])
 
 
-def drifted(t: Float[np.ndarray, "*points"]) -> Float[np.ndarray, "*points"]:
+def drifted(t: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Share of the frame's total drift that has happened at time ``t``, in units of the frame time."""
     return np.expm1(-SETTLING * t) / np.expm1(-SETTLING)
 
@@ -69,7 +69,7 @@ def raster(shape: tuple[int, int], pixel_size: tuple[float, float]) -> Float[np.
 def probe_positions(
     shape: tuple[int, int],
     pixel_size: tuple[float, float],
-    drift: Float[np.ndarray, "2"],
+    drift: Float[np.ndarray, " 2"],
     line_jitter: float,
     rng: np.random.Generator,
 ) -> Float[np.ndarray, "H W 2"]:
