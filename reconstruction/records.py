@@ -86,7 +86,7 @@ class Candidates:
     """
 
     items: tuple[Candidate, ...]
-    lattice: ImageLattice
+    lattice: ImageLattice | None
     margin: float
     searched: int
 

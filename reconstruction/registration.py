@@ -23,17 +23,20 @@ from jaxtyping import Complex, Float, Int
 from pymatgen.core import Structure
 
 from library.fingerprint import nodes
-from microscopy.linear import structure_factors
+from microscopy.linear import INCOHERENT_EXPONENT, projected_scattering, structure_factors, transfer
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
 from reconstruction.records import ImageLattice
 from reconstruction.spectrum import Spectrum
 
-MODEL_ERROR = 0.05
-"""Relative error of a coefficient of the linear model against multislice (κ)."""
+COARSE_ERROR = 0.06
+"""Relative error of a coefficient of the linear model, detector orientation unknown (κ of the first pass)."""
 
-MODEL_FLOOR = 0.004
-"""The same relative to the strongest coefficient (κ₀): reflections that the linear model forbids."""
+MODEL_ERROR = 0.015
+"""The same with the detector's orientation fitted; against multislice it is 0.5 to 2 %."""
+
+MODEL_FLOOR = 0.003
+"""Error relative to the strongest coefficient (κ₀): reflections that the linear model forbids."""
 
 DAMPING = (0.15, 0.3)
 """Mean and standard deviation of the prior on the Gaussian damping exp(−B q²), Å²."""
@@ -42,14 +45,34 @@ MAX_INDEX = 64
 """Largest crystal cell, in cells of the projected lattice."""
 
 
+ROTATIONS = (None, *np.arange(0.0, 90.0, 7.5))
+"""Orientations of a quadrant detector that are tried, degrees; None averages over them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Alignment:
+    """A template on the image before refinement: integer matrix n, fractional origin u, contrast sign, gain."""
+
+    matrix: Int[np.ndarray, "2 2"]
+    origin: Float[np.ndarray, " 2"]
+    sign: float
+    gain: float
+
+
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """A template on the image: ``cell`` rows (x, y) Å, ``shift`` (x, y) Å of its fractional origin, amplitude and fit."""
+    """A template on the image.
+
+    ``cell`` rows (x, y) Å, ``shift`` (x, y) Å of its fractional origin; the image is ``amplitude`` times the model
+    damped by exp(−``damping`` q²), seen by a detector turned by ``rotation`` degrees; ``index`` counts the cells of
+    the projected lattice in one of the crystal.
+    """
 
     cell: Float[np.ndarray, "2 2"]
     shift: Float[np.ndarray, " 2"]
     amplitude: float
     damping: float
+    rotation: float | None
     log_likelihood: float
     correlation: float
     strain: float
@@ -116,10 +139,10 @@ def alignments(
     return pairs[np.abs(singular - 1).max(axis=1) <= strain] if len(pairs) else pairs
 
 
-def register(
-    structure: Structure, measurement: Measurement, strain: float, sign_free: bool = False
-) -> Registration | None:
-    """Best registration of a slab onto an image, or None when no alignment exists within the strain.
+def align(
+    structure: Structure, measurement: Measurement, strain: float, sign_free: bool = False, keep: int = 3
+) -> list[Alignment]:
+    """Best alignments of a slab with an image, best first; empty when its cell does not fit within the strain.
 
     Parameters
     ----------
@@ -131,39 +154,53 @@ def register(
         Largest relative deformation of the slab's cell that is allowed.
     sign_free
         Also try inverted contrast (modality unknown).
+    keep
+        Number of alignments returned.
     """
     template = plane_cell(structure)
     matrices = alignments(template, measurement.lattice.vectors, strain)
     if not len(matrices):
-        return None
+        return []
     indices = nodes(template, measurement.q_max)
     q = np.linalg.norm(indices @ np.linalg.inv(template).T, axis=1)
-    damped = structure_factors(structure, indices, measurement.optics) * np.exp(-DAMPING[0] * q**2)
+    model = structure_factors(structure, indices, measurement.optics) * np.exp(-DAMPING[0] * q**2)
     noise = measurement.spectrum.noise(q)
-    floor = (MODEL_FLOOR * measurement.strongest()) ** 2
-    best: tuple[float, np.ndarray, np.ndarray, np.ndarray, np.ndarray, float] | None = None
+    found = []
     for n in matrices:
         c = _gather(measurement, n, indices)
-        weights = 1 / (noise + (MODEL_ERROR * np.abs(c)) ** 2 + floor)
-        gain, u, sign = _origin(c, damped, weights, indices, sign_free)
-        if best is None or gain > best[0]:
-            best = (gain, n, u, c, weights, sign)
-    assert best is not None
-    _, n, u, c, weights, sign = best
-    undamped = sign * damped * np.exp(DAMPING[0] * q**2)
-    damping, u, amplitude, gain = _refine(c, undamped, weights, indices, q, u)
-    cell = n @ measurement.lattice.vectors
-    deformation = np.linalg.inv(template) @ cell
+        found.append(_origin(n, c, model, _weights(c, noise, measurement, COARSE_ERROR), indices, sign_free))
+    return sorted(found, key=lambda a: -a.gain)[:keep]
+
+
+def refine(structure: Structure, alignment: Alignment, measurement: Measurement) -> Registration:
+    """Fit origin, amplitude, damping and detector orientation of one alignment to the measured coefficients."""
+    template = plane_cell(structure)
+    cell = alignment.matrix @ measurement.lattice.vectors
+    indices = nodes(template, measurement.q_max)
+    g = indices @ np.linalg.inv(cell).T
+    q = np.linalg.norm(g, axis=1)
+    c = _gather(measurement, alignment.matrix, indices)
+    noise = measurement.spectrum.noise(q)
+    weights = _weights(c, noise, measurement, MODEL_ERROR)
+    scattered = alignment.sign * projected_scattering(structure, indices, measurement.optics.modality)
+    quadrants = measurement.optics.modality not in INCOHERENT_EXPONENT
+    fits = []
+    for rotation in ROTATIONS if quadrants else (None,):
+        model = scattered * transfer(g, measurement.optics, rotation)
+        fits.append((_climb(c, model, weights, indices, q, alignment.origin), rotation))
+    (gain, damping, amplitude, u), rotation = max(fits, key=lambda fit: fit[0][0])
     available = float((weights * np.maximum(np.abs(c) ** 2 - noise, 0)).sum())
+    deformation = np.linalg.inv(template) @ cell
     return Registration(
         cell=cell,
         shift=u @ cell,
         amplitude=amplitude,
         damping=damping,
+        rotation=rotation,
         log_likelihood=gain,
-        correlation=min(1.0, float(np.sqrt(gain / available))) if available > 0 else 0.0,
+        correlation=min(1.0, float(np.sqrt(max(gain, 0.0) / available))) if available > 0 else 0.0,
         strain=float(np.abs(np.linalg.svd(deformation, compute_uv=False) - 1).max()),
-        index=int(abs(round(float(np.linalg.det(n))))),
+        index=int(abs(round(float(np.linalg.det(alignment.matrix))))),
     )
 
 
@@ -194,46 +231,51 @@ def _gather(measurement: Measurement, n: np.ndarray, indices: np.ndarray) -> np.
     return values
 
 
+def _weights(c: np.ndarray, noise: np.ndarray, measurement: Measurement, model_error: float) -> np.ndarray:
+    """Inverse variance of a coefficient: its noise, and what the linear model gets wrong."""
+    return 1 / (noise + (model_error * np.abs(c)) ** 2 + (MODEL_FLOOR * measurement.strongest()) ** 2)
+
+
 def _origin(
-    c: np.ndarray, f: np.ndarray, weights: np.ndarray, indices: np.ndarray, sign_free: bool
-) -> tuple[float, np.ndarray, float]:
-    """Gain, fractional origin and contrast sign that maximise the likelihood, on a grid of origins."""
+    n: np.ndarray, c: np.ndarray, model: np.ndarray, weights: np.ndarray, indices: np.ndarray, sign_free: bool
+) -> Alignment:
+    """Origin and contrast sign that maximise the likelihood, on a grid."""
     limit = np.abs(indices).max(axis=0)
     shape = tuple(scipy.fft.next_fast_len(int(4 * m + 2)) for m in limit)
     grid = np.zeros(shape, dtype=complex)
-    grid[indices[:, 0] % shape[0], indices[:, 1] % shape[1]] = weights * np.conj(c) * f
+    grid[indices[:, 0] % shape[0], indices[:, 1] % shape[1]] = weights * np.conj(c) * model
     overlap = np.real(scipy.fft.fft2(grid))
     sign = 1.0
     if sign_free and -overlap.min() > overlap.max():
         overlap, sign = -overlap, -1.0
     at = np.unravel_index(int(np.argmax(overlap)), shape)
-    top = float(overlap[at])
-    power = float((weights * np.abs(f) ** 2).sum())
-    gain = max(top, 0.0) ** 2 / power if power > 0 else 0.0
-    return gain, np.array([at[0] / shape[0], at[1] / shape[1]]), sign
+    power = float((weights * np.abs(model) ** 2).sum())
+    gain = max(float(overlap[at]), 0.0) ** 2 / power if power > 0 else 0.0
+    return Alignment(n, np.array([at[0] / shape[0], at[1] / shape[1]]), sign, gain)
 
 
-def _refine(
-    c: np.ndarray, f: np.ndarray, weights: np.ndarray, indices: np.ndarray, q: np.ndarray, u: np.ndarray
-) -> tuple[float, np.ndarray, float, float]:
-    """Damping and origin to convergence: (B, u, amplitude, gain with the damping's prior)."""
+def _climb(
+    c: np.ndarray, model: np.ndarray, weights: np.ndarray, indices: np.ndarray, q: np.ndarray, u: np.ndarray
+) -> tuple[float, float, float, np.ndarray]:
+    """Damping and origin to convergence: (gain with the damping's prior, B, amplitude, u)."""
     mean, deviation = DAMPING
     dampings = mean + deviation * np.linspace(-1.5, 3.0, 37)
-    gain = -np.inf
-    for _ in range(3):
-        phase = np.exp(-2j * np.pi * indices @ u)
-        overlap = np.real(weights * np.conj(c) * f * phase)
-        decay = np.exp(-np.outer(dampings, q**2))
-        top = decay @ overlap
-        power = (decay**2) @ (weights * np.abs(f) ** 2)
-        gains = np.maximum(top, 0) ** 2 / power - 0.5 * ((dampings - mean) / deviation) ** 2
+    decay = np.exp(-np.outer(dampings, q**2))
+    power = (decay**2) @ (weights * np.abs(model) ** 2)
+    prior = 0.5 * ((dampings - mean) / deviation) ** 2
+    best = (-np.inf, mean, 0.0, u)
+    for _ in range(4):
+        term = weights * np.conj(c) * model * np.exp(-2j * np.pi * indices @ u)
+        top = decay @ np.real(term)
+        gains = np.maximum(top, 0) ** 2 / power - prior
         at = int(np.argmax(gains))
-        damping, amplitude, gain = float(dampings[at]), float(top[at] / power[at]), float(gains[at])
-        term = weights * np.conj(c) * f * np.exp(-damping * q**2) * phase
+        if gains[at] <= best[0] + 1e-6:
+            break
+        best = (float(gains[at]), float(dampings[at]), float(top[at] / power[at]), u % 1.0)
+        term = term * decay[at]
         gradient = 2 * np.pi * (np.imag(term) @ indices)
         hessian = -((2 * np.pi) ** 2) * (indices.T * np.real(term)) @ indices
         if np.linalg.det(hessian) <= 0 or np.trace(hessian) >= 0:
             break
-        step = -np.linalg.solve(hessian, gradient)
-        u = u + np.clip(step, -0.02, 0.02)
-    return damping, u % 1.0, amplitude, gain
+        u = u + np.clip(-np.linalg.solve(hessian, gradient), -0.02, 0.02)
+    return best

@@ -1,0 +1,153 @@
+"""From an image to ranked hypotheses: fingerprints propose, registration with phases disposes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from jaxtyping import Float32, Int
+from pymatgen.analysis.structure_matcher import StructureMatcher
+
+from library.fingerprint import Q_MAX, REFERENCE_OPTICS, nodes, powder_pattern
+from library.records import Template
+from library.store import Library
+from microscopy.errors import ReconstructionError
+from microscopy.linear import transfer
+from microscopy.micrograph import Micrograph, Modality
+from microscopy.optics import Optics
+from reconstruction.lattice import find_lattice
+from reconstruction.records import Candidate, Candidates
+from reconstruction.registration import Alignment, Measurement, align, refine
+from reconstruction.spectrum import spectrum
+
+TEMPERATURE = 8.0
+"""Log likelihood is divided by this before it becomes a probability: model errors are shared by many reflections."""
+
+STRAIN_SIGMA = 0.01
+"""Prior standard deviation of the strain between a template's cell and the image's."""
+
+
+@dataclass(frozen=True)
+class RetrievalOptions:
+    """How widely to search.
+
+    Attributes
+    ----------
+    shortlist
+        Templates that the fingerprint passes on to registration.
+    refine
+        Templates whose registration is refined.
+    strain
+        Largest relative deformation between a template's cell and the image's.
+    keep
+        Candidates returned.
+    use_elements
+        Whether the elements or formula that the user gave restrict the search.
+    exclude
+        Template ids or formulas left out.
+    """
+
+    shortlist: int = 300
+    refine: int = 40
+    strain: float = 0.03
+    keep: int = 10
+    use_elements: bool = True
+    exclude: tuple[str, ...] = ()
+
+
+def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions = RetrievalOptions()) -> Candidates:
+    """Rank the templates of a library by how well they explain a micrograph.
+
+    Returns
+    -------
+    Candidates, best first; without items when the image has no lattice or no template fits it.
+
+    Raises
+    ------
+    ReconstructionError
+        If the micrograph has no pixel size.
+    """
+    if micrograph.pixel_size is None:
+        raise ReconstructionError(f"{micrograph.source}: no pixel size; give it with --pixel-size")
+    optics = Optics.of(micrograph)
+    q_max = min(optics.cutoff, 0.98 * 0.5 / max(micrograph.pixel_size))
+    lattice = find_lattice(micrograph, q_max)
+    rows = library.rows(
+        elements=micrograph.elements if options.use_elements else None,
+        formula=micrograph.formula if options.use_elements else None,
+        exclude=options.exclude,
+    )
+    if lattice is None or not len(rows):
+        return Candidates((), lattice, 0.0, len(rows))
+    measurement = Measurement(spectrum(micrograph, q_max), lattice, optics, min(Q_MAX, 0.95 * q_max))
+    query = image_fingerprint(measurement)
+    shortlist, scores = library.search(query, micrograph.modality, options.shortlist, rows)
+    sign_free = micrograph.modality is Modality.UNKNOWN
+    aligned = []
+    for row, score in zip(shortlist, scores, strict=True):
+        template = library.template(int(row))
+        found = align(template.structure, measurement, options.strain, sign_free)
+        if found:
+            aligned.append((found[0].gain, template, float(score), found))
+    aligned.sort(key=lambda entry: -entry[0])
+    candidates = [
+        _candidate(template, score, found, measurement) for _, template, score, found in aligned[: options.refine]
+    ]
+    ranked = _with_probabilities(sorted(candidates, key=lambda c: -c.log_likelihood))
+    return Candidates(ranked[: options.keep], lattice, _margin(ranked), len(rows))
+
+
+def _candidate(template: Template, score: float, found: list[Alignment], measurement: Measurement) -> Candidate:
+    """The best of a template's alignments, refined."""
+    best = max(
+        (refine(template.structure, alignment, measurement) for alignment in found),
+        key=lambda r: r.log_likelihood - 0.5 * (r.strain / STRAIN_SIGMA) ** 2,
+    )
+    return Candidate(
+        template=template.id,
+        source=template.source,
+        structure=template.structure,
+        origin="template",
+        cell=best.cell,
+        shift=best.shift,
+        score=score,
+        log_likelihood=best.log_likelihood - 0.5 * (best.strain / STRAIN_SIGMA) ** 2,
+        correlation=best.correlation,
+        strain=best.strain,
+        probability=0.0,
+    )
+
+
+def image_fingerprint(measurement: Measurement) -> Float32[np.ndarray, " D"]:
+    """Fingerprint of an image, converted to the reference optics of its modality."""
+    optics: Optics = measurement.optics
+    cell = measurement.lattice.vectors
+    indices: Int[np.ndarray, "K 2"] = nodes(cell, measurement.q_max)
+    g = indices @ np.linalg.inv(cell).T
+    q = np.linalg.norm(g, axis=1)
+    power = np.maximum(np.abs(measurement.spectrum.coefficients(g)) ** 2 - measurement.spectrum.noise(q), 0.0)
+    reference = REFERENCE_OPTICS[optics.modality]
+    if reference != optics:
+        own = np.maximum(transfer(g, optics), 0.05)
+        power = power * (transfer(g, reference) / own) ** 2
+    return powder_pattern(q, power)
+
+
+def _with_probabilities(ranked: list[Candidate]) -> tuple[Candidate, ...]:
+    if not ranked:
+        return ()
+    logs = np.array([c.log_likelihood for c in ranked]) / TEMPERATURE
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    return tuple(replace(c, probability=float(w)) for c, w in zip(ranked, weights, strict=True))
+
+
+def _margin(ranked: tuple[Candidate, ...]) -> float:
+    """Log-likelihood distance from the best to the next candidate that is another structure."""
+    if not ranked:
+        return 0.0
+    matcher = StructureMatcher(ltol=0.1, stol=0.2, angle_tol=5, scale=False)
+    for other in ranked[1:6]:
+        if not matcher.fit(ranked[0].structure, other.structure):
+            return ranked[0].log_likelihood - other.log_likelihood
+    return ranked[0].log_likelihood - ranked[6].log_likelihood if len(ranked) > 6 else np.inf
