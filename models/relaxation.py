@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+import warnings
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -24,6 +26,9 @@ MAX_STEP = 0.1
 
 SYMMETRY_TOLERANCE = 0.01
 """Å; spglib's usual tolerance for coordinates that were symmetrised or come from DFT."""
+
+MIN_DISTANCE = 0.4
+"""Å; shorter than any bond (H2: 0.74 Å), where a potential's answer means nothing."""
 
 MAX_STRAIN = 0.5
 """Largest |logarithmic strain| of an axis before the run is stopped: the cell is collapsing or falling apart."""
@@ -76,46 +81,71 @@ def relax_in_plane(structure: Structure, potential: Potential, options: RelaxOpt
     atoms = to_atoms(structure)
     atoms.calc = potential.calculator()
     initial_energy = float(atoms.get_potential_energy())
-    if options.keep_symmetry:
-        atoms.set_constraint(FixSymmetry(atoms, symprec=SYMMETRY_TOLERANCE))
-
-    start = np.array(atoms.cell)
-    moving = FrechetCellFilter(atoms, mask=IN_PLANE)
-    optimizer = BFGS(moving, logfile=None, maxstep=MAX_STEP)  # type: ignore[arg-type] (a filter is meant)
-    deadline = time.monotonic() + options.max_seconds
-    stopped = ""
-    for _ in optimizer.irun(fmax=options.max_force, steps=options.max_steps):
-        if _log_strain(start, np.array(atoms.cell)) > MAX_STRAIN:
-            stopped = f"stopped: the cell changed by more than {np.expm1(MAX_STRAIN):.0%}"
-            break
-        if time.monotonic() > deadline:
-            stopped = f"stopped after {options.max_seconds:g} s"
-            break
-
-    energy = float(atoms.get_potential_energy())
-    max_force = float(np.linalg.norm(moving.get_forces(), axis=1).max())
-    if not np.isfinite([energy, initial_energy, max_force]).all() or not np.isfinite(atoms.positions).all():
-        raise PotentialError(f"{structure.composition.reduced_formula}: the relaxation with {potential.name} diverged")
-    converged = max_force < options.max_force
-    if not converged and not stopped:
-        stopped = f"not converged in {optimizer.nsteps} steps"
+    outcome = minimise(atoms, IN_PLANE, options)
     relaxed = _to_structure(atoms, structure)
-    notes = (potential.fallback, "" if converged else stopped)
+    notes = (potential.fallback, outcome.note)
     return Relaxation(
         structure=relaxed,
         potential=potential.name,
         checkpoint=potential.checkpoint,
         scale=potential.scale,
-        energy_per_atom=energy / len(atoms),
+        energy_per_atom=outcome.energy / len(atoms),
         formation_energy_per_atom=None,
         initial_energy_per_atom=initial_energy / len(atoms),
-        steps=int(optimizer.nsteps),
-        converged=converged,
-        max_force=max_force,
+        steps=outcome.steps,
+        converged=outcome.converged,
+        max_force=outcome.max_force,
         displacements=_displacements(structure, relaxed),
         strain=_strain(structure, relaxed),
         note="; ".join(note for note in notes if note),
     )
+
+
+@dataclass(frozen=True)
+class Minimum:
+    """Where an optimisation ended: eV, steps, eV/Å, and why it stopped short (empty when it converged)."""
+
+    energy: float
+    steps: int
+    converged: bool
+    max_force: float
+    note: str = ""
+
+
+def minimise(atoms: Atoms, cell_mask: tuple[int, ...], options: RelaxOptions) -> Minimum:
+    """Move `atoms` downhill in place, with the cell components of `cell_mask` (Voigt order) free.
+
+    `Minimum.converged` compares the last forces with the limit; it is never inferred from the number of steps.
+
+    Raises
+    ------
+    PotentialError
+        If a number is not finite.
+    """
+    if options.keep_symmetry:
+        atoms.set_constraint(FixSymmetry(atoms, symprec=SYMMETRY_TOLERANCE))
+    start = np.array(atoms.cell)
+    moving: Any = FrechetCellFilter(atoms, mask=cell_mask)
+    optimizer = BFGS(moving, logfile=None, maxstep=MAX_STEP)
+    deadline = time.monotonic() + options.max_seconds
+    stopped = ""
+    with warnings.catch_warnings():
+        # The matrix logarithm of a deformation is "inaccurate" at 1e-13, far below the forces' own noise.
+        warnings.filterwarnings("ignore", "logm result may be inaccurate", RuntimeWarning)
+        for _ in optimizer.irun(fmax=options.max_force, steps=options.max_steps):
+            if _log_strain(start, np.array(atoms.cell)) > MAX_STRAIN:
+                stopped = f"stopped: the cell changed by more than {np.expm1(MAX_STRAIN):.0%}"
+                break
+            if time.monotonic() > deadline:
+                stopped = f"stopped after {options.max_seconds:g} s"
+                break
+    energy = float(atoms.get_potential_energy())
+    max_force = float(np.linalg.norm(moving.get_forces(), axis=1).max())
+    if not (np.isfinite([energy, max_force]).all() and np.isfinite(atoms.positions).all()):
+        raise PotentialError(f"{atoms.get_chemical_formula()}: the relaxation diverged; check the starting structure")
+    converged = max_force < options.max_force
+    note = "" if converged else stopped or f"not converged in {optimizer.nsteps} steps"
+    return Minimum(energy, int(optimizer.nsteps), converged, max_force, note)
 
 
 def to_atoms(structure: Structure) -> Atoms:
@@ -132,6 +162,9 @@ def to_atoms(structure: Structure) -> Atoms:
     matrix = structure.lattice.matrix
     if not np.allclose(matrix[:2, 2], 0, atol=1e-6) or not np.allclose(matrix[2, :2], 0, atol=1e-6):
         raise PotentialError(f"{formula}: not a slab with a and b in the plane and c normal to it; use microscopy.slab")
+    distances = structure.distance_matrix[np.triu_indices(len(structure), k=1)]
+    if distances.min(initial=np.inf) < MIN_DISTANCE:
+        raise PotentialError(f"{formula}: two sites are {distances.min():.2f} Å apart; remove one of them")
     symbols = [site.specie.symbol for site in structure]
     return Atoms(symbols, positions=structure.cart_coords, cell=matrix, pbc=(True, True, False))
 
