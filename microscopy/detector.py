@@ -54,7 +54,7 @@ def lever(optics: Optics) -> float:
 
 def phase_gradient(
     segments: Float[np.ndarray, "4 ..."], optics: Optics
-) -> tuple[Float[np.ndarray, "..."], Float[np.ndarray, "..."]]:
+) -> tuple[Float[np.ndarray, " ..."], Float[np.ndarray, " ..."]]:
     """Estimate ∇φ from the four quadrant signals.
 
     Parameters

@@ -78,7 +78,7 @@ class CellImage:
         """Convolve with an isotropic Gaussian of standard deviation ``sigma`` in Å."""
         if sigma == 0:
             return self
-        q2 = np.sum(self._frequencies**2, axis=-1)
+        q2 = np.sum(self.frequencies**2, axis=-1)
         spectrum = np.fft.fft2(self.fractions) * np.exp(-2 * (np.pi * sigma) ** 2 * q2)
         return replace(self, fractions=np.fft.ifft2(spectrum).real)
 
@@ -106,7 +106,7 @@ class CellImage:
         return np.stack([spline_filter(f, order=5, mode="grid-wrap") for f in fine])
 
     @property
-    def _frequencies(self) -> np.ndarray:
+    def frequencies(self) -> np.ndarray:
         """Spatial frequency (x, y) in 1/Å of every Fourier coefficient, shape (nb, na, 2)."""
         _, rows, columns = self.fractions.shape
         h, k = np.meshgrid(harmonics(columns), harmonics(rows))

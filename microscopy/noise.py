@@ -9,8 +9,8 @@ from microscopy.errors import SimulationError
 
 
 def poisson_counts(
-    fractions: Float[np.ndarray, "..."], dose: float, pixel_area: float, rng: np.random.Generator
-) -> Float[np.ndarray, "..."]:
+    fractions: Float[np.ndarray, " ..."], dose: float, pixel_area: float, rng: np.random.Generator
+) -> Float[np.ndarray, " ..."]:
     """Draw the electrons that each detector segment counts in each pixel.
 
     Parameters

@@ -55,7 +55,7 @@ def orthogonal_part(rotation: float, mirror: bool) -> Float[np.ndarray, "2 2"]:
     return turn @ np.diag([-1.0 if mirror else 1.0, 1.0])
 
 
-def drifted(t: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+def drifted(t: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
     """Share of the frame's total drift that has happened at time ``t``, in units of the frame time."""
     return np.expm1(-SETTLING * t) / np.expm1(-SETTLING)
 
