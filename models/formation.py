@@ -198,7 +198,7 @@ def _computed(potential: Potential, element: str, options: RelaxOptions) -> Elem
 
 
 def ground_state(element: str) -> tuple[Structure, float, str] | None:
-    """Pick the lowest-energy structure of an element in the source, with its DFT energy in eV/atom and what identifies it."""
+    """Pick the lowest-energy structure of an element, with its DFT energy (eV/atom) and identity."""
     entry = _source().get(element)
     if entry is None:
         return None
