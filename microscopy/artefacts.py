@@ -7,7 +7,7 @@ from types import MappingProxyType
 
 import numpy as np
 from jaxtyping import Float
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 from scipy.ndimage import gaussian_filter
 
 from microscopy.detector import phase_gradient

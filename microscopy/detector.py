@@ -19,7 +19,7 @@ def harmonics(count: int) -> np.ndarray:
     return np.fft.fftfreq(count, 1 / count).round().astype(int)
 
 
-def segment_masks(optics: Optics, extent: np.ndarray, gpts: tuple[int, ...], angle: float) -> np.ndarray:
+def segment_masks(optics: Optics, extent: np.ndarray, gpts: tuple[int, int], angle: float) -> np.ndarray:
     """Share of each diffraction pixel that each segment covers, shape (S, product of gpts), FFT order, box frame.
 
     The quadrants are centred on the axes of the slab, at ``-angle`` in the box frame. Edges are antialiased, so that

@@ -19,11 +19,11 @@ import warnings
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
 from scipy.fft import next_fast_len
 from scipy.ndimage import map_coordinates, spline_filter
 
@@ -31,9 +31,6 @@ from microscopy.detector import harmonics, segment_masks
 from microscopy.errors import SimulationError
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
-
-if TYPE_CHECKING:
-    from abtem import Potential, Probe
 
 WINDOW = 12.0
 """Å: least width of the simulated box; a focused probe's tails beyond 6 Å hold about a percent of it."""
@@ -147,7 +144,8 @@ def cell_images(structure: Structure, optics: Optics, sampling: float = SAMPLING
     sampling = min(sampling, 1 / (3 * highest))
     rows = _rectangular(cell, name)
     extent = np.linalg.norm(rows @ cell, axis=1)
-    gpts = tuple(next_fast_len(int(np.ceil(length / sampling))) for length in extent)
+    gpts_x, gpts_y = (next_fast_len(int(np.ceil(length / sampling))) for length in extent)
+    gpts = (gpts_x, gpts_y)
     if max(gpts) > MAX_GPTS:
         raise SimulationError(
             f"{name}: a box of {extent[0]:.0f} × {extent[1]:.0f} Å needs {gpts[0]} × {gpts[1]} points, more than "
@@ -257,7 +255,7 @@ def _scan(
     optics: Optics,
     rows: np.ndarray,
     extent: np.ndarray,
-    gpts: tuple[int, ...],
+    gpts: tuple[int, int],
     positions: np.ndarray,
     angle: float,
 ) -> np.ndarray:
@@ -283,10 +281,10 @@ def _scan(
             extent=tuple(extent),
         )
         masks = segment_masks(optics, extent, gpts, angle)
-        return _collect(abtem, probe, potential, positions, masks)
+        return _collect(probe, potential, positions, masks)
 
 
-def _collect(abtem: object, probe: Probe, potential: Potential, positions: np.ndarray, masks: np.ndarray) -> np.ndarray:
+def _collect(probe: Any, potential: Any, positions: np.ndarray, masks: np.ndarray) -> np.ndarray:
     """Fractions of the incident intensity behind each mask, shape (S, P), in batches of bounded memory."""
     from abtem import CustomScan
 

@@ -38,4 +38,4 @@ def poisson_counts(
     if not (np.isfinite(electrons) and electrons > 0):
         raise SimulationError(f"dose {dose} e/Å² on {pixel_area} Å² per pixel: both must be positive")
     # Interpolation may undershoot zero by its error where a dark-field signal vanishes.
-    return rng.poisson(np.clip(fractions, 0.0, None) * electrons).astype(np.float64)
+    return np.asarray(rng.poisson(np.clip(fractions, 0.0, None) * electrons), dtype=np.float64)

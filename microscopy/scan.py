@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-SETTLING = 3.0
+SETTLING = 1.0
 """Frame time over the time constant of drift: a stage settles exponentially after a move."""
 
 
@@ -33,11 +33,11 @@ class View:
 
     def to_image(self, points: Float[np.ndarray, "... 2"]) -> Float[np.ndarray, "... 2"]:
         """Where crystal points appear, Å."""
-        return points @ self.matrix.T + self.origin
+        return np.asarray(points @ self.matrix.T + self.origin)
 
     def to_slab(self, points: Float[np.ndarray, "... 2"]) -> Float[np.ndarray, "... 2"]:
         """Which crystal points appear at image points, Å."""
-        return (points - self.origin) @ np.linalg.inv(self.matrix).T
+        return np.asarray((points - self.origin) @ np.linalg.inv(self.matrix).T)
 
     def drifted(self, drift: Float[np.ndarray, " 2"], frame_height: float) -> View:
         """Fit the map of a specimen that drifts by ``drift`` (x, y) Å while ``frame_height`` Å are scanned."""
@@ -57,7 +57,7 @@ def orthogonal_part(rotation: float, mirror: bool) -> Float[np.ndarray, "2 2"]:
 
 def drifted(t: Float[np.ndarray, " ..."]) -> Float[np.ndarray, " ..."]:
     """Share of the frame's total drift that has happened at time ``t``, in units of the frame time."""
-    return np.expm1(-SETTLING * t) / np.expm1(-SETTLING)
+    return np.asarray(np.expm1(-SETTLING * t) / np.expm1(-SETTLING))
 
 
 def raster(shape: tuple[int, int], pixel_size: tuple[float, float]) -> Float[np.ndarray, "H W 2"]:

@@ -17,7 +17,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from pymatgen.core import Structure
+from pymatgen.core.structure import Structure
+from pymatgen.io.cif import CifWriter
 
 from microscopy.artefacts import contamination, quantised, strengths, tilted
 from microscopy.detector import phase_gradient
@@ -29,6 +30,8 @@ from microscopy.noise import poisson_counts
 from microscopy.optics import Optics
 from microscopy.scan import View, orthogonal_part, probe_positions
 from microscopy.slab import plane_cell
+from microscopy.structures import load_structure
+from microscopy.writers import TIFF_SUFFIXES, write_text, write_tiff
 
 MAX_SIDE = 8192
 """Pixels: a larger field of view is refused, as its signal would not fit a common machine."""
@@ -113,7 +116,6 @@ class Truth:
     def to_json(self) -> dict[str, Any]:
         """JSON-compatible content; the structure itself travels as CIF."""
         return {
-            "schema": 1,
             "formula": self.structure.composition.reduced_formula,
             "cell": self.cell.tolist(),
             "origin": self.origin.tolist(),
@@ -195,9 +197,69 @@ def simulate(structure: Structure, options: SimulationOptions, cache: str | Path
         convergence_angle=options.optics.convergence_angle,
         sha256=hashlib.sha256(image.tobytes()).hexdigest(),
         source=f"simulated {structure.composition.reduced_formula}",
-        metadata={"simulation": json.loads(json.dumps(truth.to_json()))},
+        metadata=_instrument(options),
     )
     return Simulation(micrograph, truth)
+
+
+def simulate_to_file(
+    structure_path: str | Path, options: SimulationOptions, out: str | Path, cache: str | Path | None = None
+) -> tuple[Path, Path]:
+    """Image a structure file: a calibrated TIFF, and beside it the truth as JSON and as CIF.
+
+    Parameters
+    ----------
+    structure_path
+        A monolayer in any format of ``structures.load_structure``.
+    options
+        See ``simulate``.
+    out
+        IMAGE.tif; IMAGE.truth.json and IMAGE.truth.cif are named after it. Its folder is made when missing.
+    cache
+        See ``simulate``.
+
+    Returns
+    -------
+    tuple
+        Paths of the image and of the truth (JSON). The image is written last, so whoever waits for it finds all.
+
+    Raises
+    ------
+    SimulationError
+        As ``load_structure`` and ``simulate`` do, or when a file cannot be written.
+    """
+    out = Path(out)
+    if out.suffix.lower() not in TIFF_SUFFIXES:
+        raise SimulationError(f"{out}: images are written as TIFF; give a name that ends in .tif")
+    structure = load_structure(structure_path)
+    simulation = simulate(structure, options, cache)
+    micrograph = simulation.micrograph
+    image: np.ndarray = micrograph.image
+    bits = options.artefacts.get("quantise", 0)
+    if bits:
+        image = image.astype(np.uint8 if bits <= 8 else np.uint16)
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SimulationError(f"cannot make the folder {out.parent}: {error.strerror or error}") from error
+    content = {"schema": 1, "image": out.name, "structure": str(structure_path), **simulation.truth.to_json()}
+    truth = write_text(out.with_suffix(".truth.json"), json.dumps(content, indent=1) + "\n")
+    write_text(out.with_suffix(".truth.cif"), str(CifWriter(structure, significant_figures=10)))
+    assert micrograph.pixel_size is not None
+    write_tiff(out, image, micrograph.pixel_size, _instrument(options))
+    return out, truth
+
+
+def _instrument(options: SimulationOptions) -> dict[str, Any]:
+    """Compile what a microscope would note about an image; nothing of the truth."""
+    optics = options.optics
+    return {
+        "software": "AutoMat, abTEM multislice",
+        "modality": str(optics.modality),
+        "dose": options.dose,
+        "beam_energy": optics.beam_energy,
+        "convergence_angle": optics.convergence_angle,
+    }
 
 
 def _check(options: SimulationOptions) -> None:
