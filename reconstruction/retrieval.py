@@ -6,15 +6,16 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Int
-from pymatgen.analysis.structure_matcher import StructureMatcher
+from pymatgen.core import Structure
 
-from library.fingerprint import Q_MAX, REFERENCE_OPTICS, nodes, powder_pattern
+from library.fingerprint import Q_MAX, REFERENCE_OPTICS, fingerprint, nodes, powder_pattern
 from library.records import Template
 from library.store import Library
 from microscopy.errors import ReconstructionError
 from microscopy.linear import transfer
 from microscopy.micrograph import Micrograph, Modality
 from microscopy.optics import Optics
+from microscopy.slab import plane_cell
 from reconstruction.lattice import find_lattice
 from reconstruction.records import Candidate, Candidates
 from reconstruction.registration import Alignment, Measurement, align, refine
@@ -25,6 +26,11 @@ TEMPERATURE = 8.0
 
 STRAIN_SIGMA = 0.01
 """Prior standard deviation of the strain between a template's cell and the image's."""
+
+SAME_AREA = 0.05
+SAME_PATTERN = 0.97
+"""Area per atom and fingerprint within which two slabs of one composition are the same material: what relaxation
+with another functional changes."""
 
 
 @dataclass(frozen=True)
@@ -143,11 +149,19 @@ def _with_probabilities(ranked: list[Candidate]) -> tuple[Candidate, ...]:
 
 
 def _margin(ranked: tuple[Candidate, ...]) -> float:
-    """Log-likelihood distance from the best to the next candidate that is another structure."""
-    if not ranked:
-        return 0.0
-    matcher = StructureMatcher(ltol=0.1, stol=0.2, angle_tol=5, scale=False)
-    for other in ranked[1:6]:
-        if not matcher.fit(ranked[0].structure, other.structure):
+    """Log-likelihood distance from the best to the next candidate that is another structure; infinite without one."""
+    for other in ranked[1:]:
+        if not looks_alike(ranked[0].structure, other.structure):
             return ranked[0].log_likelihood - other.log_likelihood
-    return ranked[0].log_likelihood - ranked[6].log_likelihood if len(ranked) > 6 else np.inf
+    return np.inf
+
+
+def looks_alike(first: Structure, second: Structure) -> bool:
+    """Whether two slabs have one composition and one projection: the same material, whichever library it came from."""
+    if first.composition.reduced_composition != second.composition.reduced_composition:
+        return False
+    areas = [abs(float(np.linalg.det(plane_cell(s)))) / s.num_sites for s in (first, second)]
+    if abs(areas[0] / areas[1] - 1) > SAME_AREA:
+        return False
+    patterns = [fingerprint(s, REFERENCE_OPTICS[Modality.IDPC]) for s in (first, second)]
+    return float(patterns[0] @ patterns[1]) > SAME_PATTERN
