@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -154,7 +155,7 @@ def primitive(structure: Structure, tolerance: float = 0.01) -> Structure:
         If spglib finds no layer group at this tolerance.
     """
     structure = slab(structure)
-    dataset = _dataset(structure, tolerance)
+    dataset = layer_dataset(structure, tolerance)
     if dataset is None:
         raise ReconstructionError(f"{structure.composition.reduced_formula}: no layer group at {tolerance:g} Å")
     folding = _fold(structure, dataset, tolerance)
@@ -181,7 +182,7 @@ class _Folding:
 
 def _try(structure: Structure, tolerance: float) -> _Trial | None:
     """Impose the group that spglib sees at a tolerance; None when it sees none that holds."""
-    dataset = _dataset(structure, tolerance)
+    dataset = layer_dataset(structure, tolerance)
     if dataset is None:
         return None
     folding = _fold(structure, dataset, tolerance)
@@ -189,7 +190,7 @@ def _try(structure: Structure, tolerance: float) -> _Trial | None:
         return None
     small = folding.primitive
     if len(small) != len(structure):
-        dataset = _dataset(small, tolerance)
+        dataset = layer_dataset(small, tolerance)
         if dataset is None:
             return None
     matched = _match(small, dataset.rotations, dataset.translations, tolerance)
@@ -200,7 +201,7 @@ def _try(structure: Structure, tolerance: float) -> _Trial | None:
     cell = _symmetric_cell(plane_cell(small), rotations[:, :2, :2])
     exact = _rebuild(small, cell, frac)
     # What was imposed must be what is there: averaging may land in a higher group, never in a lower one.
-    check = _dataset(exact, EXACT)
+    check = layer_dataset(exact, EXACT)
     if check is None or len(check.rotations) < len(rotations):
         return None
     # Back to the cell and the sites that came in.
@@ -218,15 +219,22 @@ def _try(structure: Structure, tolerance: float) -> _Trial | None:
     return _Trial(tolerance, int(check.number), str(check.international), len(check.rotations), symmetrised, moves)
 
 
-def _dataset(structure: Structure, tolerance: float) -> spglib.SpglibDataset | None:
+def layer_dataset(structure: Structure, tolerance: float) -> spglib.SpglibDataset | None:
+    """Layer group data of a slab from spglib at one tolerance (Å); None where spglib fails."""
     cell: Any = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
-    with warnings.catch_warnings():
-        # spglib announces the end of its old error handling at every call.
-        warnings.simplefilter("ignore", DeprecationWarning)
+    with quiet_spglib():
         try:
             return spglib.get_symmetry_layerdataset(cell, aperiodic_dir=2, symprec=tolerance)
         except spglib.SpglibError:
             return None
+
+
+@contextmanager
+def quiet_spglib() -> Iterator[None]:
+    """Silence spglib's announcement, at every call, that its old error handling will end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield
 
 
 def _fold(structure: Structure, dataset: spglib.SpglibDataset, tolerance: float) -> _Folding | None:
