@@ -24,7 +24,7 @@ from pymatgen.core.structure import Structure
 
 from microscopy.errors import ReconstructionError
 from microscopy.slab import slab
-from reconstruction.symmetry import EXACT, layer_dataset, quiet_spglib
+from reconstruction.symmetry import EXACT, exact_translations, layer_dataset, quiet_spglib
 
 DECIMALS = 10
 """Of fractional coordinates: 1/3 to 1e-9 Å; six decimals already merge or split sites in some readers."""
@@ -34,6 +34,8 @@ MIN_DISTANCE = 0.5
 """Å. Shorter than any bond (H-H is 0.74): sites this near are one site written twice."""
 HALL_NUMBERS = 530
 """Settings of the 230 space groups in the International Tables."""
+ORIGINS = (0.0, 0.25, 0.5, 0.75)
+"""The origins of a layer group and of its space group differ by quarters of the cell, where they differ."""
 DENOMINATOR = 24
 """Translations of layer and space groups about a standard origin are multiples of 1/24 at finest."""
 
@@ -132,33 +134,30 @@ def _standard(structure: Structure) -> _Setting:
     """Take a symmetrised slab to the standard cell and origin in the plane, with rational operations."""
     name = structure.composition.reduced_formula
     dataset = layer_dataset(structure, EXACT)
-    if dataset is None:
+    steps = None if dataset is None else exact_translations(structure, dataset)
+    if dataset is None or steps is None:
         raise ReconstructionError(f"{name}: no exact layer symmetry; symmetrise the structure or write it in P 1")
-    # x_standard = P x + p. A layer group is refused where P is not unimodular, so that the sites stay as many.
+    # x_standard = P x + p. Refused where P is not unimodular, so that the sites stay as many.
     change = np.round(dataset.transformation_matrix)
     if np.abs(change - dataset.transformation_matrix).max() > EXACT or round(float(np.linalg.det(change))) != 1:
-        raise ReconstructionError(f"{name}: the cell is primitive, the setting of {dataset.international} is centred")
-    # Only the plane is moved: the slab stays centred at c / 2, which is as good an origin as 0 in a periodic file.
+        raise ReconstructionError(f"{name}: the standard cell of {dataset.international} holds more or fewer sites")
+    # Only the plane is moved: the slab stays centred at c / 2, as good an origin as 0 in a periodic file.
     shift = np.array([*dataset.origin_shift[:2], 1.0 if change[2, 2] < 0 else 0.0])
-    inverse = np.linalg.inv(change)
-    rotations = np.round(change @ dataset.rotations @ inverse).astype(int)
-    translations = dataset.translations @ change.T + shift - rotations @ shift
-    rational = np.round(translations * DENOMINATOR) / DENOMINATOR % 1.0
-    # A mirror through the slab's centre maps z to c - z, and the centre is c / 2 only to round-off.
-    if np.abs((translations - rational + 0.5) % 1.0 - 0.5).max() > EXACT:
-        raise ReconstructionError(f"{name}: the symmetry operations are not rational; write the structure in P 1")
-    lattice = Lattice(inverse.T @ structure.lattice.matrix)
+    rotations = np.round(change @ dataset.rotations @ np.linalg.inv(change)).astype(int)
+    space_group, translations, shift = _space_group(rotations, steps @ change.T, shift, name)
+    lattice = Lattice(np.linalg.inv(change).T @ structure.lattice.matrix)
     frac = structure.frac_coords @ change.T + shift
-    frac = np.array([_special(point, rotations, rational, lattice) for point in frac])
-    standard = slab(Structure(lattice, structure.species, frac), vacuum=_vacuum(structure))
-    standard = Structure(standard.lattice, standard.species, np.column_stack([standard.frac_coords[:, :2], frac[:, 2]]))
+    frac = np.array([_special(point, rotations, translations, lattice) for point in frac])
+    # Fractions stay as they are when the cell is turned into the convention.
+    turned = slab(Structure(lattice, structure.species, frac), vacuum=_vacuum(structure)).lattice
+    standard = Structure(turned, structure.species, frac)
     orbits = np.asarray(dataset.crystallographic_orbits)
     _, first = np.unique(orbits, return_index=True)
     sites = tuple(int(i) for i in np.sort(first))
     return _Setting(
         standard,
-        _space_group(rotations, rational, name),
-        tuple(_xyz(rotation, translation) for rotation, translation in zip(rotations, rational, strict=True)),
+        space_group,
+        tuple(_xyz(rotation, translation) for rotation, translation in zip(rotations, translations, strict=True)),
         sites,
         tuple(int(np.sum(orbits == orbits[i])) for i in sites),
         f"layer group {dataset.number} {dataset.international}",
@@ -176,16 +175,35 @@ def _special(
 
 
 def _space_group(
-    rotations: Int[np.ndarray, "G 3 3"], translations: Float[np.ndarray, "G 3"], name: str
-) -> tuple[int, str, str]:
-    """Find number, Hermann-Mauguin and Hall symbol of the tabulated setting that has exactly these operations."""
-    operations = _operation_set(rotations, translations)
-    for hall in range(1, HALL_NUMBERS + 1):
-        if _tabulated(hall) == operations:
-            with quiet_spglib():
-                kind: Any = spglib.get_spacegroup_type(hall)
-            symbol = kind.international.split("=")[-1].strip().replace("_", "")
-            return int(kind.number), symbol, str(kind.hall_symbol)
+    rotations: Int[np.ndarray, "G 3 3"],
+    translations: Float[np.ndarray, "G 3"],
+    shift: Float[np.ndarray, " 3"],
+    name: str,
+) -> tuple[tuple[int, str, str], Float[np.ndarray, "G 3"], Float[np.ndarray, " 3"]]:
+    """Find the tabulated setting of a space group with exactly these operations about an origin near ``shift``.
+
+    Returns its number, Hermann-Mauguin and Hall symbol; its rational translations; and the origin shift it takes.
+    """
+    turns = frozenset(map(bytes, rotations.astype(np.int8)))
+    settings = [hall for hall in range(1, HALL_NUMBERS + 1) if _tabulated(hall)[0] == turns]
+    identity = np.eye(3)
+    for du in ORIGINS:
+        for dv in ORIGINS:
+            trial = shift + np.array((du, dv, 0.0))
+            moved = translations + trial - rotations @ trial
+            rational = np.round(moved * DENOMINATOR) / DENOMINATOR
+            if np.abs(moved - rational).max() > EXACT:
+                continue
+            # spglib's origin is good to its tolerance; the operations say where the origin is to round-off.
+            moves = np.concatenate(identity - rotations)
+            trial = trial + np.linalg.lstsq(moves, (rational - moved).ravel(), rcond=None)[0]
+            operations = _operation_set(rotations, rational)
+            for hall in settings:
+                if _tabulated(hall)[1] == operations:
+                    with quiet_spglib():
+                        kind: Any = spglib.get_spacegroup_type(hall)
+                    symbol = kind.international.split("=")[-1].strip().replace("_", "")
+                    return (int(kind.number), symbol, str(kind.hall_symbol)), rational % 1.0, trial
     raise ReconstructionError(f"{name}: the cell is no tabulated setting of its space group; write it in P 1")
 
 
@@ -195,10 +213,13 @@ def _operation_set(rotations: np.ndarray, translations: np.ndarray) -> frozenset
 
 
 @cache
-def _tabulated(hall: int) -> frozenset[tuple[int, ...]]:
+def _tabulated(hall: int) -> tuple[frozenset[bytes], frozenset[tuple[int, ...]]]:
+    """Rotations, and whole operations, of a tabulated setting."""
     with quiet_spglib():
         operations: Any = spglib.get_symmetry_from_database(hall)
-    return _operation_set(operations["rotations"], operations["translations"])
+    rotations = np.asarray(operations["rotations"])
+    turns = frozenset(map(bytes, rotations.astype(np.int8)))
+    return turns, _operation_set(rotations, operations["translations"])
 
 
 def _text(setting: _Setting, comments: Sequence[str], tolerance: float | None) -> str:

@@ -219,6 +219,14 @@ def _try(structure: Structure, tolerance: float) -> _Trial | None:
     return _Trial(tolerance, int(check.number), str(check.international), len(check.rotations), symmetrised, moves)
 
 
+def symmetric_metric(
+    structure: Structure, cell: Float[np.ndarray, "2 2"], tolerance: float = 0.05
+) -> Float[np.ndarray, "2 2"]:
+    """Give a measured cell the metric symmetry of a structure described in the same basis; a comes to lie along +x."""
+    dataset = layer_dataset(structure, tolerance)
+    return _along_x(cell) if dataset is None else _symmetric_cell(cell, np.asarray(dataset.rotations)[:, :2, :2])
+
+
 def layer_dataset(structure: Structure, tolerance: float) -> spglib.SpglibDataset | None:
     """Layer group data of a slab from spglib at one tolerance (Å); None where spglib fails."""
     cell: Any = (structure.lattice.matrix, structure.frac_coords, [site.specie.Z for site in structure])
@@ -227,6 +235,16 @@ def layer_dataset(structure: Structure, tolerance: float) -> spglib.SpglibDatase
             return spglib.get_symmetry_layerdataset(cell, aperiodic_dir=2, symprec=tolerance)
         except spglib.SpglibError:
             return None
+
+
+def exact_translations(structure: Structure, dataset: spglib.SpglibDataset) -> Float[np.ndarray, "G 3"] | None:
+    """Find the translations of a symmetrised slab's operations to round-off rather than to spglib's tolerance."""
+    rotations = np.asarray(dataset.rotations)
+    matched = _match(structure, rotations, dataset.translations, EXACT)
+    if matched is None:
+        return None
+    centroid = structure.frac_coords.mean(axis=0)
+    return centroid - rotations @ centroid + matched[1].mean(axis=1)
 
 
 @contextmanager
