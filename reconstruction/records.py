@@ -62,6 +62,9 @@ class Candidate:
         Largest relative difference of the cell in the image from the template's cell.
     probability
         Posterior over the candidates kept.
+    amplitude, damping, detector_rotation
+        The image is ``amplitude`` (negative: inverted contrast) times the linear model, damped by exp(−``damping`` q²)
+        in Å², seen by a quadrant detector turned by ``detector_rotation`` degrees (None: averaged).
     """
 
     template: str
@@ -75,6 +78,9 @@ class Candidate:
     correlation: float
     strain: float
     probability: float
+    amplitude: float = 1.0
+    damping: float = 0.0
+    detector_rotation: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,12 +22,13 @@ import scipy.fft
 from jaxtyping import Complex, Float, Int
 from pymatgen.core import Structure
 
-from library.fingerprint import nodes
+from library.fingerprint import Q_MAX, nodes
 from microscopy.linear import INCOHERENT_EXPONENT, projected_scattering, structure_factors, transfer
+from microscopy.micrograph import Micrograph
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
 from reconstruction.records import ImageLattice
-from reconstruction.spectrum import Spectrum
+from reconstruction.spectrum import Spectrum, spectrum
 
 COARSE_ERROR = 0.06
 """Relative error of a coefficient of the linear model, detector orientation unknown (κ of the first pass)."""
@@ -112,6 +113,19 @@ class Measurement:
         return float(np.abs(self.grid(np.eye(2, dtype=int))).max())
 
 
+def measure(micrograph: Micrograph, lattice: ImageLattice) -> Measurement:
+    """Prepare a micrograph with a pixel size for registration on its lattice."""
+    assert micrograph.pixel_size is not None
+    optics = Optics.of(micrograph)
+    q_max = highest_frequency(optics, micrograph.pixel_size)
+    return Measurement(spectrum(micrograph, q_max), lattice, optics, min(Q_MAX, 0.95 * q_max))
+
+
+def highest_frequency(optics: Optics, pixel_size: tuple[float, float]) -> float:
+    """Highest spatial frequency in 1/Å that both the optics and the pixels pass."""
+    return min(optics.cutoff, 0.98 * 0.5 / max(pixel_size))
+
+
 def alignments(
     template: Float[np.ndarray, "2 2"], lattice: Float[np.ndarray, "2 2"], strain: float
 ) -> Int[np.ndarray, "A 2 2"]:
@@ -167,8 +181,8 @@ def align(
     noise = measurement.spectrum.noise(q)
     found = []
     for n in matrices:
-        c = _gather(measurement, n, indices)
-        found.append(_origin(n, c, model, _weights(c, noise, measurement, COARSE_ERROR), indices, sign_free))
+        c = gather(measurement, n, indices)
+        found.append(_origin(n, c, model, weigh(c, noise, measurement, COARSE_ERROR), indices, sign_free))
     return sorted(found, key=lambda a: -a.gain)[:keep]
 
 
@@ -179,9 +193,9 @@ def refine(structure: Structure, alignment: Alignment, measurement: Measurement)
     indices = nodes(template, measurement.q_max)
     g = indices @ np.linalg.inv(cell).T
     q = np.linalg.norm(g, axis=1)
-    c = _gather(measurement, alignment.matrix, indices)
+    c = gather(measurement, alignment.matrix, indices)
     noise = measurement.spectrum.noise(q)
-    weights = _weights(c, noise, measurement, MODEL_ERROR)
+    weights = weigh(c, noise, measurement, MODEL_ERROR)
     scattered = alignment.sign * projected_scattering(structure, indices, measurement.optics.modality)
     quadrants = measurement.optics.modality not in INCOHERENT_EXPONENT
     fits = []
@@ -194,7 +208,7 @@ def refine(structure: Structure, alignment: Alignment, measurement: Measurement)
     return Registration(
         cell=cell,
         shift=u @ cell,
-        amplitude=amplitude,
+        amplitude=alignment.sign * amplitude,
         damping=damping,
         rotation=rotation,
         log_likelihood=gain,
@@ -216,7 +230,7 @@ def hermite(n: Int[np.ndarray, "2 2"]) -> Int[np.ndarray, "2 2"]:
     return np.array([[a, b % d], [0, d]])
 
 
-def _gather(measurement: Measurement, n: np.ndarray, indices: np.ndarray) -> np.ndarray:
+def gather(measurement: Measurement, n: np.ndarray, indices: np.ndarray) -> np.ndarray:
     """Measured coefficients at the nodes of nR, taken from its superlattice's grid."""
     normal = hermite(n)
     grid = measurement.grid(normal)
@@ -231,7 +245,7 @@ def _gather(measurement: Measurement, n: np.ndarray, indices: np.ndarray) -> np.
     return values
 
 
-def _weights(c: np.ndarray, noise: np.ndarray, measurement: Measurement, model_error: float) -> np.ndarray:
+def weigh(c: np.ndarray, noise: np.ndarray, measurement: Measurement, model_error: float) -> np.ndarray:
     """Inverse variance of a coefficient: its noise, and what the linear model gets wrong."""
     return 1 / (noise + (model_error * np.abs(c)) ** 2 + (MODEL_FLOOR * measurement.strongest()) ** 2)
 

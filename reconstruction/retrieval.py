@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float32, Int
 from pymatgen.core import Structure
 
-from library.fingerprint import Q_MAX, REFERENCE_OPTICS, fingerprint, nodes, powder_pattern
+from library.fingerprint import REFERENCE_OPTICS, fingerprint, nodes, powder_pattern
 from library.records import Template
 from library.store import Library
 from microscopy.errors import ReconstructionError
@@ -18,8 +18,7 @@ from microscopy.optics import Optics
 from microscopy.slab import plane_cell
 from reconstruction.lattice import find_lattice
 from reconstruction.records import Candidate, Candidates
-from reconstruction.registration import Alignment, Measurement, align, refine
-from reconstruction.spectrum import spectrum
+from reconstruction.registration import Alignment, Measurement, align, highest_frequency, measure, refine
 
 TEMPERATURE = 8.0
 """Log likelihood is divided by this before it becomes a probability: model errors are shared by many reflections."""
@@ -76,7 +75,7 @@ def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions
     if micrograph.pixel_size is None:
         raise ReconstructionError(f"{micrograph.source}: no pixel size; give it with --pixel-size")
     optics = Optics.of(micrograph)
-    q_max = min(optics.cutoff, 0.98 * 0.5 / max(micrograph.pixel_size))
+    q_max = highest_frequency(optics, micrograph.pixel_size)
     lattice = find_lattice(micrograph, q_max)
     rows = library.rows(
         elements=micrograph.elements if options.use_elements else None,
@@ -85,7 +84,7 @@ def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions
     )
     if lattice is None or not len(rows):
         return Candidates((), lattice, 0.0, len(rows))
-    measurement = Measurement(spectrum(micrograph, q_max), lattice, optics, min(Q_MAX, 0.95 * q_max))
+    measurement = measure(micrograph, lattice)
     query = image_fingerprint(measurement)
     shortlist, scores = library.search(query, micrograph.modality, options.shortlist, rows)
     sign_free = micrograph.modality is Modality.UNKNOWN
@@ -121,6 +120,9 @@ def _candidate(template: Template, score: float, found: list[Alignment], measure
         correlation=best.correlation,
         strain=best.strain,
         probability=0.0,
+        amplitude=best.amplitude,
+        damping=best.damping,
+        detector_rotation=best.rotation,
     )
 
 

@@ -1,0 +1,160 @@
+"""From a registered hypothesis to a crystal: lattice, positions, symmetry, and the evidence for each."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.fft
+from jaxtyping import Float, Float32
+from pymatgen.core import Lattice, Structure
+
+from microscopy.errors import ReconstructionError
+from microscopy.micrograph import Micrograph, Modality
+from microscopy.slab import plane_cell
+from reconstruction.cell_average import cell_average
+from reconstruction.columns import find_columns
+from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
+from reconstruction.refinement import Refinement, refine_positions
+from reconstruction.registration import Measurement, measure
+from reconstruction.symmetry import layer_symmetry, symmetric_metric
+
+AVERAGE_STEP = 0.1
+"""Å, target spacing of the unit-cell average: five points per narrowest detail of a 2 Å⁻¹ image."""
+
+SCAN_SHEAR = 0.05
+"""Shear of the cell that is put down to the scan when the hypothesis has a symmetry that forbids it."""
+
+CALIBRATION_WARNING = 0.02
+"""Scale or shear beyond which the calibration of the file is called into question."""
+
+
+def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -> Reconstruction:
+    """Refine one of the ranked hypotheses against the image.
+
+    Parameters
+    ----------
+    micrograph
+        With a pixel size.
+    candidates
+        Ranked hypotheses and the lattice of the image.
+    rank
+        Which of them; 0 is the best.
+
+    Raises
+    ------
+    ReconstructionError
+        If there is no hypothesis of that rank.
+    """
+    if candidates.lattice is None or rank >= len(candidates.items):
+        raise ReconstructionError(f"{micrograph.source}: no hypothesis of rank {rank + 1} to reconstruct")
+    candidate = candidates.items[rank]
+    measurement = measure(micrograph, candidates.lattice)
+    matrix = np.round(candidate.cell @ np.linalg.inv(candidates.lattice.vectors)).astype(int)
+    refined = refine_positions(candidate, matrix, measurement)
+    scale, shear = calibration(candidate)
+    structure = _slab(candidate, refined.frac, candidate.cell)
+    regular = _slab(candidate, refined.frac, _regular_cell(candidate, shear))
+    symmetry = layer_symmetry(regular, position_sigma=float(np.median(refined.errors)))
+    average, error, columns = _average(micrograph, candidate, refined, measurement)
+    model = cell_image(refined, average.shape)
+    level = average - average.mean()
+    a, b, gamma = _parameters(regular)
+    return Reconstruction(
+        structure=structure,
+        symmetrised=symmetry.symmetrised,
+        candidate=candidate,
+        a=a,
+        b=b,
+        gamma=gamma,
+        lattice_errors=_lattice_errors(candidates.lattice, matrix, candidate.cell),
+        position_errors=refined.errors,
+        layer_group=symmetry.number,
+        layer_group_symbol=symmetry.symbol,
+        symmetry_tolerance=symmetry.tolerance,
+        scale=scale,
+        shear=shear,
+        cell_average=level.astype(np.float32),
+        cell_model=model,
+        cell_residual=((level - model) / error).astype(np.float32),
+        columns=columns,
+        z_source="template",
+        warnings=_warnings(candidates.lattice, scale, shear),
+    )
+
+
+def calibration(candidate: Candidate) -> tuple[float, float]:
+    """Size of the cell in the image over the hypothesis's own, and the relative difference of its principal stretches."""
+    deformation = np.linalg.inv(plane_cell(candidate.structure)) @ candidate.cell
+    singular = np.linalg.svd(deformation, compute_uv=False)
+    return float(np.sqrt(singular[0] * singular[1])), float(singular[0] / singular[1] - 1)
+
+
+def cell_image(refined: Refinement, shape: tuple[int, int]) -> Float32[np.ndarray, "h w"]:
+    """The model's image of one cell on a grid of fractional coordinates (row ~ b, column ~ a), its origin at (0, 0)."""
+    h, w = shape
+    grid = np.zeros(shape, dtype=complex)
+    coefficients = refined.coefficients * np.exp(2j * np.pi * refined.indices @ _origin_fraction(refined))
+    inside = (np.abs(refined.indices[:, 0]) < w / 2) & (np.abs(refined.indices[:, 1]) < h / 2)
+    k, values = refined.indices[inside], coefficients[inside]
+    grid[k[:, 1] % h, k[:, 0] % w] += values
+    grid[-k[:, 1] % h, -k[:, 0] % w] += np.conj(values)
+    return np.real(scipy.fft.ifft2(grid) * h * w).astype(np.float32)
+
+
+def _origin_fraction(refined: Refinement) -> np.ndarray:
+    return np.asarray(refined.shift @ np.linalg.inv(refined.cell))
+
+
+def _slab(candidate: Candidate, frac: Float[np.ndarray, "N 2"], cell: Float[np.ndarray, "2 2"]) -> Structure:
+    """The hypothesis with other in-plane positions and cell; seen from its other side, it is still the same crystal."""
+    a, b = np.linalg.norm(cell, axis=1)
+    cos = float(cell[0] @ cell[1]) / (a * b)
+    matrix = np.zeros((3, 3))
+    matrix[:2, :2] = [[a, 0], [b * cos, b * np.sqrt(1 - cos**2)]]
+    matrix[2, 2] = candidate.structure.lattice.c
+    coords = np.column_stack([frac % 1.0, candidate.structure.frac_coords[:, 2]])
+    return Structure(Lattice(matrix, pbc=(True, True, False)), candidate.structure.species, coords)
+
+
+def _regular_cell(candidate: Candidate, shear: float) -> np.ndarray:
+    """The measured cell with the metric symmetry of the hypothesis, if what that removes may be scan distortion."""
+    if shear > SCAN_SHEAR:
+        return candidate.cell
+    return symmetric_metric(candidate.structure, candidate.cell)
+
+
+def _average(
+    micrograph: Micrograph, candidate: Candidate, refined: Refinement, measurement: Measurement
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Unit-cell average, its standard error, and the columns found in it."""
+    assert micrograph.pixel_size is not None
+    lengths = np.linalg.norm(candidate.cell, axis=1)
+    w, h = (int(np.clip(round(length / AVERAGE_STEP), 16, 256)) for length in lengths)
+    average, error, _ = cell_average(
+        micrograph.image, micrograph.pixel_size, candidate.cell, refined.shift, (h, w), micrograph.mask
+    )
+    sign = -1 if micrograph.modality is Modality.ABF or candidate.amplitude < 0 else 1
+    columns = find_columns(average, candidate.cell, error, sign=sign)
+    return average, error, columns.positions
+
+
+def _parameters(structure: Structure) -> tuple[float, float, float]:
+    lattice = structure.lattice
+    return float(lattice.a), float(lattice.b), float(lattice.gamma)
+
+
+def _lattice_errors(lattice: ImageLattice, matrix: np.ndarray, cell: np.ndarray) -> np.ndarray:
+    """Standard errors of a, b (Å) and gamma (degrees), components taken as independent."""
+    errors = np.sqrt(matrix.astype(float) ** 2 @ lattice.standard_errors**2)
+    lengths = np.linalg.norm(cell, axis=1)
+    along = np.sqrt((cell**2 * errors**2).sum(axis=1)) / lengths
+    across = np.sqrt((cell[:, ::-1] ** 2 * errors**2).sum(axis=1)) / lengths
+    return np.array([along[0], along[1], np.rad2deg(np.hypot(*(across / lengths)))])
+
+
+def _warnings(lattice: ImageLattice, scale: float, shear: float) -> tuple[str, ...]:
+    found = list(lattice.warnings)
+    if abs(scale - 1) > CALIBRATION_WARNING:
+        found.append(f"the cell in the image is {scale - 1:+.1%} larger than the template's: check the pixel size")
+    if shear > CALIBRATION_WARNING:
+        found.append(f"the cell in the image is sheared by {shear:.1%} against the template's: scan distortion or strain")
+    return tuple(found)

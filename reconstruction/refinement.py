@@ -1,0 +1,140 @@
+r"""Atomic positions in the plane, by weighted least squares on the Fourier coefficients of the image.
+
+The model of a coefficient is :math:`m_h = s\,T_h\,e^{-Bq^2} \sum_j f_j(q) e^{-2\pi i h\cdot(x_j + u)}`. Amplitude s,
+damping B, the common origin u and a displacement of every site are fitted by Gauss-Newton. Displacements carry a
+Gaussian prior about the hypothesis, which decides where the image cannot: between atoms stacked in projection.
+The inverse of the normal matrix is the covariance of the result.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Complex, Float, Int
+
+from library.fingerprint import nodes
+from microscopy.linear import scattering, transfer
+from reconstruction.records import Candidate
+from reconstruction.registration import MODEL_ERROR, Measurement, gather, weigh
+
+POSITION_PRIOR = 0.08
+"""Å, standard deviation of a site about its place in the hypothesis: what relaxation with another functional moves."""
+
+ITERATIONS = 8
+CONVERGED = 1e-4
+"""Å, largest move of the last iteration."""
+
+
+@dataclass(frozen=True, eq=False)
+class Refinement:
+    """Refined in-plane positions.
+
+    Attributes
+    ----------
+    frac
+        In-plane fractional coordinates of each site, the common origin removed, shape (N, 2).
+    errors
+        Standard error of one in-plane component of each site, Å, shape (N,).
+    cell
+        Rows a, b as (x, y) in Å.
+    shift
+        Position of the fractional origin in the image, (x, y) in Å.
+    indices, coefficients
+        Nodes and the model's coefficients there, relative to the image's origin.
+    chi2
+        Weighted misfit per coefficient; about one when the model explains the image.
+    """
+
+    frac: Float[np.ndarray, "N 2"]
+    errors: Float[np.ndarray, " N"]
+    cell: Float[np.ndarray, "2 2"]
+    shift: Float[np.ndarray, " 2"]
+    indices: Int[np.ndarray, "K 2"]
+    coefficients: Complex[np.ndarray, " K"]
+    chi2: float
+
+
+def refine_positions(
+    candidate: Candidate, matrix: Int[np.ndarray, "2 2"], measurement: Measurement, prior: float = POSITION_PRIOR
+) -> Refinement:
+    """Refine the sites of a registered hypothesis.
+
+    Parameters
+    ----------
+    candidate
+        The hypothesis; its ``cell`` is ``matrix`` times the lattice of ``measurement``.
+    matrix
+        Integer matrix of the crystal's cell in the projected lattice.
+    measurement
+        The image's coefficients.
+    prior
+        Å, standard deviation of a site about the hypothesis.
+    """
+    cell = candidate.cell
+    inverse = np.linalg.inv(cell)
+    indices = nodes(cell, measurement.q_max)
+    g = indices @ inverse.T
+    q = np.linalg.norm(g, axis=1)
+    c = gather(measurement, matrix, indices)
+    root = np.sqrt(weigh(c, measurement.spectrum.noise(q), measurement, MODEL_ERROR))
+    numbers = np.array(candidate.structure.atomic_numbers)
+    elements, which = np.unique(numbers, return_inverse=True)
+    seen = transfer(g, measurement.optics, candidate.detector_rotation)
+    factors = scattering(elements, q, measurement.optics.modality)[which] * seen
+
+    start = candidate.structure.frac_coords[:, :2]
+    moved = np.zeros((len(start), 2))  # Å, image frame
+    origin = candidate.shift.astype(float)
+    amplitude, damping = candidate.amplitude, candidate.damping
+    for _ in range(ITERATIONS):
+        waves = _waves(factors, indices, g, start, moved, origin) * np.exp(-damping * q**2)
+        shape = waves.sum(axis=0)
+        residual = c - amplitude * shape
+        by_site = -2j * np.pi * amplitude * waves[:, None, :] * g.T[None, :, :]  # (N, 2, K)
+        jacobian = np.concatenate(
+            [
+                by_site.reshape(-1, len(q)),
+                by_site.sum(axis=0),
+                shape[None, :],
+                (-(q**2) * amplitude * shape)[None, :],
+            ]
+        )
+        weighted = jacobian * root
+        normal = np.real(weighted @ weighted.conj().T) * 2
+        right = np.real(weighted.conj() @ (residual * root)) * 2
+        count = 2 * len(start)
+        normal[np.arange(count), np.arange(count)] += prior**-2
+        right[:count] -= moved.ravel() * prior**-2
+        # Damping is kept near the registration's by its own prior; amplitude and origin are free.
+        normal[-1, -1] += 0.3**-2
+        step = np.linalg.solve(normal + 1e-12 * np.diag(np.diag(normal)), right)
+        limited = np.clip(step[:count].reshape(-1, 2), -0.1, 0.1)
+        moved = moved + limited
+        origin = origin + np.clip(step[count : count + 2], -0.1, 0.1)
+        amplitude, damping = amplitude + float(step[-2]), float(np.clip(damping + step[-1], -0.3, 2.0))
+        if np.abs(limited).max() < CONVERGED:
+            break
+    covariance = np.linalg.inv(normal)
+    count = 2 * len(start)
+    variances = np.diag(covariance)[:count].reshape(-1, 2).mean(axis=1)
+    # A common move of all sites is the origin's business.
+    common = moved.mean(axis=0)
+    model = amplitude * (_waves(factors, indices, g, start, moved, origin) * np.exp(-damping * q**2)).sum(axis=0)
+    return Refinement(
+        frac=start + (moved - common) @ inverse,
+        errors=np.sqrt(variances),
+        cell=cell,
+        shift=origin + common,
+        indices=indices,
+        coefficients=model,
+        chi2=float((np.abs(c - model) ** 2 * root**2).mean()),
+    )
+
+
+def _waves(
+    factors: np.ndarray, indices: np.ndarray, g: np.ndarray, start: np.ndarray, moved: np.ndarray, origin: np.ndarray
+) -> np.ndarray:
+    """Contribution of each site to each coefficient, shape (N, K), per unit amplitude and undamped."""
+    phase = start @ indices.T + (moved + origin) @ g.T
+    return np.asarray(factors * np.exp(-2j * np.pi * phase))
