@@ -34,9 +34,13 @@ MAX_IMAGE_SIDE = 640
 """Pixels along the longer side of a micrograph in the report."""
 
 
-def micrograph_png(image: Float[np.ndarray, "H W"]) -> bytes:
-    """Grey-scale picture of an image, reduced for a page."""
+def micrograph_png(image: Float[np.ndarray, "H W"], pixel_size: tuple[float, float] | None = None) -> bytes:
+    """Grey-scale picture of an image in true proportions, reduced for a page; ``pixel_size`` is (y, x)."""
     picture = Image.fromarray(grey(image))
+    if pixel_size and not np.isclose(*pixel_size):
+        smaller = min(pixel_size)
+        height, width = (round(n * size / smaller) for n, size in zip(image.shape, pixel_size, strict=True))
+        picture = picture.resize((width, height), Image.Resampling.NEAREST)
     picture.thumbnail((MAX_IMAGE_SIDE, MAX_IMAGE_SIDE), Image.Resampling.BOX)
     return png(picture)
 
@@ -63,10 +67,11 @@ def projections_png(structure: Structure) -> bytes:
     xyz = many.cart_coords
     thick = float(np.ptp(xyz[:, 2])) + 3.0
     span = np.ptp(xyz[:, :2], axis=0) + 3.0
-    figure = Figure(figsize=(5.0, 5.0 * (span[1] + thick) / span[0] + 0.4), dpi=DPI)
+    inches = min(5.0 / span[0], 3.4 / (span[1] + thick))  # per Å
+    figure = Figure(figsize=(inches * span[0], inches * (span[1] + thick) + 0.5), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
     figure.patch.set_alpha(0.0)
-    top, side = figure.subplots(2, 1, gridspec_kw={"height_ratios": [span[1], thick], "hspace": 0.08})
+    top, side = figure.subplots(2, 1, gridspec_kw={"height_ratios": [span[1], thick]})
     symbols = [site.specie.symbol for site in many]
     _balls(top, xyz[:, [0, 1]], -xyz[:, 2], symbols)
     _balls(side, xyz[:, [0, 2]], -xyz[:, 1], symbols)

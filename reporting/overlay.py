@@ -145,7 +145,7 @@ def overlay_png(
         estimated,
     )
     lattice = _outlines(registration, field)
-    left.add_collection(LineCollection(list(lattice), colors=CELL_COLOUR, linewidths=0.6, alpha=0.5))
+    left.add_collection(LineCollection(list(lattice), colors=CELL_COLOUR, linewidths=0.8, alpha=0.6))
     left.add_patch(
         Rectangle((zoom.left, zoom.top), zoom.right - zoom.left, zoom.bottom - zoom.top, fill=False, ec="white", lw=1.4)
     )

@@ -17,7 +17,7 @@ from pymatgen.core import Structure
 from microscopy.micrograph import Micrograph
 from models.records import Denoised, Relaxation
 from planning.records import Branch
-from reconstruction.records import Candidate, Candidates, Reconstruction
+from reconstruction.records import Candidate, Reconstruction
 from reporting import words
 from reporting.figures import cell_pngs, micrograph_png, projections_png
 from reporting.result import Result
@@ -33,7 +33,6 @@ def render_report(
     *,
     micrograph: Micrograph | None = None,
     denoised: Denoised | None = None,
-    candidates: Candidates | None = None,
     reconstruction: Reconstruction | None = None,
     alternatives: Sequence[Candidate] = (),
     relaxation: Relaxation | None = None,
@@ -45,7 +44,7 @@ def render_report(
     ----------
     result
         The numbers.
-    micrograph, denoised, candidates, reconstruction, alternatives, relaxation
+    micrograph, denoised, reconstruction, alternatives, relaxation
         The records they came from, for the pictures; None where the run did not get so far.
     overlay
         PNG of :func:`reporting.overlay.overlay_png`.
@@ -61,8 +60,10 @@ def render_report(
         If the viewer is not installed.
     """
     pictures: dict[str, Any] = {
-        "image": data_uri(micrograph_png(micrograph.image)) if micrograph else None,
-        "denoised": data_uri(micrograph_png(denoised.image)) if denoised else None,
+        "image": data_uri(micrograph_png(micrograph.image, micrograph.pixel_size)) if micrograph else None,
+        "denoised": data_uri(micrograph_png(denoised.image, micrograph.pixel_size))
+        if micrograph and denoised
+        else None,
         "overlay": data_uri(overlay) if overlay else None,
         "cell": [data_uri(png) for png in cell_pngs(reconstruction)] if reconstruction else None,
         "projections": data_uri(projections_png(reconstruction.structure)) if reconstruction else None,
@@ -71,7 +72,7 @@ def render_report(
     metadata = json.dumps(dict(micrograph.metadata), indent=1, default=str, ensure_ascii=False) if micrograph else ""
     return _template().render(
         result=result,
-        sentence=words.verdict_sentence(result),
+        sentence=_sentence(result),
         pictures=pictures,
         sites=_sites(reconstruction) if reconstruction else [],
         structures=structures,
@@ -80,6 +81,7 @@ def render_report(
         licence=viewer_licence() if structures else None,
         metadata=metadata[:MAX_METADATA],
         metadata_cut=len(metadata) > MAX_METADATA,
+        title=words.title(result),
         total=sum(result.timings_s.values()),
     )
 
@@ -128,6 +130,13 @@ def _layer_group(symbol: str) -> Markup:
     head, *tail = symbol.split("-")
     barred = [Markup('<span class="bar">{}</span>{}').format(part[:1], part[1:]) for part in tail]
     return escape(head) + Markup("").join(barred)
+
+
+def _sentence(result: Result) -> Markup:
+    """Typeset the layer group within the verdict."""
+    sentence = escape(words.verdict_sentence(result))
+    symbol = result.structure.layer_group_symbol if result.structure else ""
+    return Markup(str(sentence).replace(str(escape(symbol)), str(_layer_group(symbol)), 1)) if symbol else sentence
 
 
 def _branch(name: str) -> str:

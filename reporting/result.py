@@ -384,12 +384,10 @@ def _calibration(micrograph: Micrograph, found: Reconstruction | None) -> Calibr
     if found is None:
         return CalibrationResult(scale=None, shear=None, warning=" ".join(sentences) or None)
     if abs(found.scale - 1.0) > CALIBRATION_TOLERANCE:
-        sentences.append(
-            f"Lengths in the image are {abs(found.scale - 1.0):.1%} {'larger' if found.scale > 1 else 'smaller'} "
-            "than in the template; check the pixel size."
-        )
+        size = f"{100 * abs(found.scale - 1.0):.1f} % {'larger' if found.scale > 1.0 else 'smaller'}"
+        sentences.append(f"Lengths in the image are {size} than in the template; check the pixel size.")
     if abs(found.shear) > CALIBRATION_TOLERANCE:
-        sentences.append(f"The image is sheared by {abs(found.shear):.1%}; scan distortion or drift is likely.")
+        sentences.append(f"The image is sheared by {100 * abs(found.shear):.1f} %; scan distortion or drift is likely.")
     return CalibrationResult(scale=found.scale, shear=found.shear, warning=" ".join(sentences) or None)
 
 

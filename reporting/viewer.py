@@ -15,11 +15,13 @@ from importlib.metadata import files
 from importlib.resources import as_file
 from importlib.resources import files as resources
 
+import numpy as np
 from pymatgen.core import Structure
 
 from microscopy.errors import ReportError
 
 _CODE = ("sphinx", "static", "chemiscope.min.js")
+_HALF_TURN = np.array([1.0, -1.0, -1.0])
 _NOTICES = ("static", "chemiscope-widget.mjs.LICENSE.txt")
 
 
@@ -53,7 +55,7 @@ def viewer_data(structures: Sequence[tuple[str, Structure]]) -> str:
         "spaceFilling": False,
         "atomLabels": False,
         "axes": "abc",
-        "keepOrientation": False,
+        "keepOrientation": True,
     }
     dataset = {
         "meta": {"name": "AutoMat"},
@@ -66,14 +68,15 @@ def viewer_data(structures: Sequence[tuple[str, Structure]]) -> str:
 
 
 def _frame(structure: Structure) -> dict[str, object]:
-    x, y, z = structure.cart_coords.T.tolist()
+    # The viewer looks along -z with y up; half a turn about x shows the crystal as the image does.
+    x, y, z = (structure.cart_coords * _HALF_TURN).T.tolist()
     return {
         "size": len(structure),
         "names": [site.specie.symbol for site in structure],
         "x": x,
         "y": y,
         "z": z,
-        "cell": structure.lattice.matrix.ravel().tolist(),
+        "cell": (structure.lattice.matrix * _HALF_TURN).ravel().tolist(),
     }
 
 

@@ -8,6 +8,7 @@ import re
 from planning.records import Branch, Status
 from reporting.result import Result
 
+_SPACE = "\N{NO-BREAK SPACE}"
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 BRANCHES = {
@@ -53,10 +54,11 @@ def percent(fraction: float | None) -> str:
     if fraction is None:
         return "unknown"
     if fraction > 0.999:
-        return "> 99.9 %"
+        return f">{_SPACE}99.9{_SPACE}%"
     if 0.0 < fraction < 0.001:
-        return "< 0.1 %"
-    return f"{100 * fraction:.1f} %" if fraction < 0.1 or fraction > 0.99 else f"{100 * fraction:.0f} %"
+        return f"<{_SPACE}0.1{_SPACE}%"
+    digits = 1 if fraction < 0.1 or fraction > 0.99 else 0
+    return f"{100 * fraction:.{digits}f}{_SPACE}%"
 
 
 def number(value: float | None, digits: int = 4) -> str:
@@ -75,7 +77,7 @@ def number(value: float | None, digits: int = 4) -> str:
 
 def measured(value: float, error: float | None, unit: str = "") -> str:
     """Give a value with its standard error, to the digits the error supports: 3.184 ± 0.004 Å."""
-    tail = f" {unit}" if unit and unit != "°" else unit
+    tail = f"{_SPACE}{unit}" if unit and unit != "°" else unit
     if error is None or not error > 0:
         return f"{value:.3f}{tail}"
     decimals = max(0, -math.floor(math.log10(error)))
@@ -83,7 +85,17 @@ def measured(value: float, error: float | None, unit: str = "") -> str:
         decimals += 1  # 0.012, not 0.01: a first digit of 1 alone is too coarse
     decimals = min(decimals, 5)
     shown = f"{error:.{decimals}f}"
-    return f"{value:.{decimals}f}{tail} ± {shown}{tail}" if unit == "°" else f"{value:.{decimals}f} ± {shown}{tail}"
+    between = f"{unit if unit == '°' else ''}{_SPACE}±{_SPACE}"
+    return f"{value:.{decimals}f}{between}{shown}{tail}"
+
+
+def title(result: Result) -> str:
+    """Name the answer in a word or two; nothing is named that the run does not stand behind."""
+    if result.status is Status.FAILED:
+        return "Not processed"
+    if result.structure is None or result.status is Status.REJECTED:
+        return "Not identified"
+    return formula(result.structure.formula) + ("?" if result.status is Status.AMBIGUOUS else "")
 
 
 def verdict_sentence(result: Result) -> str:

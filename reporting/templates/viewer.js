@@ -12,8 +12,12 @@
     const dataset = JSON.parse(byId("viewer-data").textContent);
     const warnings = new Chemiscope.Warnings();
     const config = { meta: "viewer-meta", structure: "viewer-structure", info: "viewer-info" };
-    let viewer = await Chemiscope.StructureVisualizer.load(config, dataset, warnings);
+    const viewer = await Chemiscope.StructureVisualizer.load(config, dataset, warnings);
     status.hidden = true;
+    // One view is enough here: of the grid's tools only the menu and the picture button stay.
+    const tools = document.createElement("style");
+    tools.textContent = '.chsp-viewer-action-button:not([style*="90px"]) { display: none !important; }';
+    byId("viewer-structure").firstElementChild?.shadowRoot?.append(tools);
 
     const buttons = byId("viewer-choices").querySelectorAll("button");
     const show = async (index) => {
