@@ -87,7 +87,7 @@ def tilted(structure: Structure, degrees: float) -> tuple[Structure, Float[np.nd
 def contamination(
     cell: CellImage,
     strength: float,
-    turn: Float[np.ndarray, "2 2"],
+    axes: Float[np.ndarray, "2 2"],
     shape: tuple[int, int],
     pixel_size: tuple[float, float],
     rng: np.random.Generator,
@@ -100,8 +100,8 @@ def contamination(
         The clean crystal, whose rms contrast is the unit of ``strength``.
     strength
         See ``ARTEFACTS``.
-    turn
-        Orthogonal matrix from the axes of the quadrants to those of the image.
+    axes
+        Orthogonal; its columns are the directions of the first two quadrants in the image.
     shape, pixel_size
         (H, W), and (y, x) in Å.
     rng
@@ -118,7 +118,7 @@ def contamination(
         return np.asarray(-added if bright_field else added)[None]
     phase = strength * _phase_contrast(cell) * patches
     gradient = np.stack(np.gradient(phase, *pixel_size)[::-1])
-    gradient = np.einsum("ji,jhw->ihw", turn, gradient)
+    gradient = np.einsum("ji,jhw->ihw", axes, gradient)
     unit = phase_gradient(np.array([0.5, 0.0, -0.5, 0.0]), cell.optics)[0]
     return np.concatenate([gradient, -gradient]) / (2 * unit)
 

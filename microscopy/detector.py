@@ -22,7 +22,7 @@ def harmonics(count: int) -> np.ndarray:
 def segment_masks(optics: Optics, extent: np.ndarray, gpts: tuple[int, int], angle: float) -> np.ndarray:
     """Share of each diffraction pixel that each segment covers, shape (S, product of gpts), FFT order, box frame.
 
-    The quadrants are centred on the axes of the slab, at ``-angle`` in the box frame. Edges are antialiased, so that
+    The quadrants are centred on the axes of a frame in which the box is turned by ``angle`` rad. Edges are antialiased, so that
     the signal does not depend on how the box happens to sample them.
     """
     inner, outer = (1e-3 * limit / optics.wavelength for limit in optics.angles)
@@ -60,14 +60,14 @@ def phase_gradient(
     Parameters
     ----------
     segments
-        Collected fraction of the beam in the quadrants centred on +x, +y, -x, -y, shape (4, ...).
+        Collected fraction of the beam in the quadrants centred on +x, +y, -x, -y of some frame, shape (4, ...).
     optics
         Its collection angles set the scale.
 
     Returns
     -------
     tuple
-        (∂φ/∂x, ∂φ/∂y) in rad/Å, up to the transfer of the detector, in the frame of the quadrants.
+        (∂φ/∂x, ∂φ/∂y) in rad/Å, up to the transfer of the detector, in the same frame.
     """
     # An electron in a quadrant of opening 90° lies, on average, sin(45°)/45° of the radius along the quadrant's axis.
     scale = 2 * np.pi * lever(optics) * np.sin(np.pi / 4) / (np.pi / 4)

@@ -22,12 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import chemical_symbols
 from jaxtyping import Float
 from pymatgen.core.structure import Structure
 from scipy.fft import next_fast_len
 from scipy.ndimage import map_coordinates, spline_filter
 
-from microscopy.detector import harmonics, segment_masks
+from microscopy.detector import SEGMENTED, harmonics, segment_masks
 from microscopy.errors import SimulationError
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
@@ -55,16 +56,19 @@ class CellImage:
     ----------
     fractions
         Fraction of the incident beam collected, shape (S, nb, na): S = 4 for quadrants (centred on +x, +y, -x and -y
-        of the slab) and 1 for an annular detector; sample [s, j, i] is at fractional coordinates (i/na, j/nb).
+        of the slab, turned by ``detector_rotation``) and 1 for an annular detector; sample [s, j, i] is at fractional coordinates (i/na, j/nb).
     cell
         Rows a, b as (x, y) in Å, slab frame.
     optics
         The optics used, source size included.
+    detector_rotation
+        Degrees from the slab's x axis to the centre of the first quadrant, towards y.
     """
 
     fractions: Float[np.ndarray, "S nb na"]
     cell: Float[np.ndarray, "2 2"]
     optics: Optics
+    detector_rotation: float = 0.0
 
     @property
     def segmented(self) -> bool:
@@ -110,7 +114,9 @@ class CellImage:
         return np.stack([h, k], axis=-1) @ np.linalg.inv(self.cell).T
 
 
-def cell_images(structure: Structure, optics: Optics, sampling: float = SAMPLING) -> CellImage:
+def cell_images(
+    structure: Structure, optics: Optics, sampling: float = SAMPLING, detector_rotation: float = 0.0
+) -> CellImage:
     """Simulate the image of one cell by multislice.
 
     The lattice is static. The layer's mid-plane is in focus at ``defocus`` 0. A finite source is applied exactly, as a
@@ -124,6 +130,8 @@ def cell_images(structure: Structure, optics: Optics, sampling: float = SAMPLING
         Probe and detector.
     sampling
         Largest sampling of the potential in Å; refined when the detector collects higher angles.
+    detector_rotation
+        Degrees by which the quadrants are turned from the slab's axes; annular detectors do not notice.
 
     Returns
     -------
@@ -156,14 +164,21 @@ def cell_images(structure: Structure, optics: Optics, sampling: float = SAMPLING
     frac = np.stack([i / counts[0], j / counts[1]], axis=-1).reshape(-1, 2)
     # Fractional coordinates of the box, then Å in the box: for an oblique lattice this is where its shear goes.
     positions = (frac @ np.linalg.inv(rows)) % 1.0 * extent
-    angle = float(np.arctan2(*(rows @ cell)[0][::-1]))
+    # Angle of the box seen from the quadrants, both turned in the slab frame.
+    angle = float(np.arctan2(*(rows @ cell)[0][::-1])) - np.deg2rad(detector_rotation)
     fractions = _scan(structure, optics, rows, extent, gpts, positions, angle)
-    point = CellImage(fractions.reshape(-1, counts[1], counts[0]), cell, replace(optics, source_size=0.0))
+    point = CellImage(
+        fractions.reshape(-1, counts[1], counts[0]), cell, replace(optics, source_size=0.0), detector_rotation
+    )
     return replace(point.blurred(optics.source_size), optics=optics)
 
 
 def cached_cell_images(
-    structure: Structure, optics: Optics, folder: str | Path, sampling: float = SAMPLING
+    structure: Structure,
+    optics: Optics,
+    folder: str | Path,
+    sampling: float = SAMPLING,
+    detector_rotation: float = 0.0,
 ) -> CellImage:
     """``cell_images``, remembered in a folder under a hash of its input (npz, no pickle).
 
@@ -171,13 +186,13 @@ def cached_cell_images(
     differ only in it share one file.
     """
     point = replace(optics, source_size=0.0)
-    path = Path(folder) / f"{_digest(structure, point, sampling)}.npz"
+    path = Path(folder) / f"{_digest(structure, point, sampling, detector_rotation)}.npz"
     cell = plane_cell(structure)
     try:
         with np.load(path, allow_pickle=False) as stored:
-            image = CellImage(stored["fractions"], cell, point)
+            image = CellImage(stored["fractions"], cell, point, detector_rotation)
     except (OSError, ValueError, KeyError, EOFError):
-        image = cell_images(structure, point, sampling)
+        image = cell_images(structure, point, sampling, detector_rotation)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as stream:
             np.savez(stream, fractions=image.fractions)
@@ -185,7 +200,7 @@ def cached_cell_images(
     return replace(image.blurred(optics.source_size), optics=optics)
 
 
-def _digest(structure: Structure, optics: Optics, sampling: float) -> str:
+def _digest(structure: Structure, optics: Optics, sampling: float, detector_rotation: float) -> str:
     """Hash of everything the multislice reads, positions to 1e-6 Å."""
     content = {
         "format": _FORMAT,
@@ -193,6 +208,7 @@ def _digest(structure: Structure, optics: Optics, sampling: float) -> str:
         "sites": [(site.species_string, *np.round(site.coords, 6).tolist()) for site in structure],
         "optics": asdict(optics),
         "sampling": sampling,
+        "detector_rotation": detector_rotation if optics.modality in SEGMENTED else 0.0,
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
@@ -259,19 +275,17 @@ def _scan(
     positions: np.ndarray,
     angle: float,
 ) -> np.ndarray:
-    """Scan ``positions`` (Å, box frame): fractions (S, P). The box is turned by ``angle`` rad in the slab frame."""
+    """Scan ``positions`` (Å, box frame): fractions (S, P). The box is turned by ``angle`` rad from the quadrants."""
     import abtem
-    from ase import Atoms
 
     numbers, coordinates, height = _boxed(structure, rows, extent)
     # numpy's FFT: FFTW chooses its plan by timing, and the last bit of the result, hence a Poisson count, with it.
     settings = {"device": "cpu", "fft": "numpy", "precision": "float32", "diagnostics.progress_bar": False}
     with abtem.config.set(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # abTEM warns of thresholds that concern its own detectors
-        atoms = Atoms(numbers, positions=coordinates, cell=[*extent, height], pbc=True)
-        potential = abtem.Potential(
-            atoms, gpts=gpts, slice_thickness=height / np.ceil(height / _SLICE), projection="infinite"
-        ).build(lazy=False)
+        thickness = height / np.ceil(height / _SLICE)
+        slices = _projected_potential(numbers, coordinates, extent, gpts, thickness, height)
+        potential = abtem.PotentialArray(slices, slice_thickness=thickness, extent=tuple(extent))
         probe = abtem.Probe(
             energy=optics.beam_energy,
             semiangle_cutoff=optics.convergence_angle,
@@ -282,6 +296,38 @@ def _scan(
         )
         masks = segment_masks(optics, extent, gpts, angle)
         return _collect(probe, potential, positions, masks)
+
+
+def _projected_potential(
+    numbers: np.ndarray,
+    positions: np.ndarray,
+    extent: np.ndarray,
+    gpts: tuple[int, int],
+    thickness: float,
+    height: float,
+) -> np.ndarray:
+    """Slices of the potential (V Å), each atom projected into the slice of its centre, shape (slices, gpts).
+
+    Summed in Fourier space from abTEM's scattering factors. abTEM itself deposits atoms on the grid by bilinear
+    interpolation, which at 0.1 Å changes an atom's contrast by several percent with its place between grid points:
+    enough to make equivalent atoms look different.
+    """
+    from abtem.parametrizations import LobatoParametrization
+
+    kx, ky = (harmonics(n) / length for n, length in zip(gpts, extent, strict=True))
+    k2 = kx[:, None] ** 2 + ky**2
+    area = float(np.prod(extent)) / (gpts[0] * gpts[1])
+    factors = {z: LobatoParametrization().projected_scattering_factor(chemical_symbols[z])(k2) for z in set(numbers)}
+    slices = np.zeros((round(height / thickness), *gpts), dtype=np.float32)
+    which = np.minimum((positions[:, 2] / thickness).astype(int), len(slices) - 1)
+    for index in np.unique(which):
+        spectrum = np.zeros(gpts, dtype=complex)
+        for z, factor in factors.items():
+            x, y, _ = positions[(which == index) & (numbers == z)].T
+            phases = np.exp(-2j * np.pi * kx[:, None] * x) @ np.exp(-2j * np.pi * y[:, None] * ky)
+            spectrum += factor * phases / area
+        slices[index] = np.fft.ifft2(spectrum).real
+    return slices
 
 
 def _collect(probe: Any, potential: Any, positions: np.ndarray, masks: np.ndarray) -> np.ndarray:

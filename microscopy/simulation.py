@@ -60,6 +60,9 @@ class SimulationOptions:
         Rows of a 2x2 matrix that acts on image (x, y) after rotation: any further linear distortion of the scan.
     origin
         Where the slab's origin appears, (x, y) in Å from the centre of the first pixel; None draws it from the seed.
+    detector_rotation
+        Degrees from the image's x axis to the centre of a quadrant, or None for a detector whose axes are those of
+        the slab. None needs one multislice for all rotations; it matters little, and only for quadrants.
     thermal_sigma
         Å rms of thermal motion per axis. Atoms of a monolayer scatter one by one, so the average over their
         displacements is the image convolved with their distribution. 0 is a static lattice.
@@ -77,6 +80,7 @@ class SimulationOptions:
     mirror: bool = False
     affine: tuple[tuple[float, float], tuple[float, float]] = ((1.0, 0.0), (0.0, 1.0))
     origin: tuple[float, float] | None = None
+    detector_rotation: float | None = None
     thermal_sigma: float = 0.0
     seed: int = 0
     artefacts: Mapping[str, float] = field(default_factory=dict)
@@ -169,16 +173,20 @@ def simulate(structure: Structure, options: SimulationOptions, cache: str | Path
         defocus=options.optics.defocus + artefacts["defocus"],
         source_size=float(np.hypot(options.optics.source_size, artefacts["source_size"])),
     )
-    point = cached_cell_images(specimen, optics, cache) if cache is not None else cell_images(specimen, optics)
-    cell = point.blurred(options.thermal_sigma)
-
     turn = orthogonal_part(options.rotation, options.mirror)
+    quadrants = _quadrant_angle(options, turn)
+    if cache is None:
+        point = cell_images(specimen, optics, detector_rotation=quadrants)
+    else:
+        point = cached_cell_images(specimen, optics, cache, detector_rotation=quadrants)
+    cell = point.blurred(options.thermal_sigma)
+    axes = turn @ orthogonal_part(quadrants, mirror=False)
     distortion = np.array([[1 + artefacts["scan_scale"], artefacts["scan_shear"]], [0.0, 1.0]])
     matrix = distortion @ np.asarray(options.affine) @ turn
     view = View(matrix @ foreshortening, _origin(options, matrix, plane_cell(structure)))
     drift = artefacts["drift"] * _direction(_stream(options, "drift"))
     # The cell image is that of an untilted lattice: foreshortening belongs to the map from slab to image.
-    image = _recorded(cell, view, turn, options, artefacts, drift)
+    image = _recorded(cell, view, axes, options, artefacts, drift)
     if artefacts["quantise"]:
         image = quantised(image, artefacts["quantise"])
 
@@ -299,6 +307,14 @@ def _origin(options: SimulationOptions, matrix: np.ndarray, cell: np.ndarray) ->
     return np.asarray(_stream(options, "origin").uniform(size=2) @ cell @ matrix.T)
 
 
+def _quadrant_angle(options: SimulationOptions, turn: np.ndarray) -> float:
+    """Degrees from the slab's x axis to a quadrant's centre."""
+    if options.detector_rotation is None:
+        return 0.0
+    x, y = turn.T @ orthogonal_part(options.detector_rotation, mirror=False)[:, 0]
+    return float(np.rad2deg(np.arctan2(y, x)))
+
+
 def _flipped(structure: Structure) -> Structure:
     """Reverse the slab along the beam; the other half of turning it over is the mirror of the image."""
     frac = structure.frac_coords.copy()
@@ -309,18 +325,18 @@ def _flipped(structure: Structure) -> Structure:
 def _recorded(
     cell: CellImage,
     view: View,
-    turn: np.ndarray,
+    axes: np.ndarray,
     options: SimulationOptions,
     artefacts: Mapping[str, float],
     drift: np.ndarray,
 ) -> np.ndarray:
-    """Scan, count and combine; ``turn`` is how the detector's axes lie in the image."""
+    """Scan, count and combine; the columns of ``axes`` are the directions of the first two quadrants in the image."""
     jitter = artefacts["line_jitter"]
     points = probe_positions(options.shape, options.pixel_size, drift, jitter, _stream(options, "jitter"))
     dirt, strength = np.zeros((len(cell.fractions), 1, 1)), artefacts["background"]
     if strength:
         size = (options.shape, options.pixel_size)
-        dirt = contamination(cell, strength, turn, *size, _stream(options, "background"))
+        dirt = contamination(cell, strength, axes, *size, _stream(options, "background"))
     dirt = np.broadcast_to(dirt, (len(dirt), *options.shape))
     rng = _stream(options, "noise")
     area = options.pixel_size[0] * options.pixel_size[1]
@@ -333,7 +349,6 @@ def _recorded(
         signal[:, rows] = phase_gradient(fractions, cell.optics) if cell.segmented else fractions
     if not cell.segmented:
         return np.asarray(signal[0])
-    # The quadrants are turned with the crystal; in the image their axes are the columns of ``turn``.
-    gradient = np.einsum("ij,jhw->ihw", turn, signal)
+    gradient = np.einsum("ij,jhw->ihw", axes, signal)
     image, _ = integrate_dpc(gradient[1], gradient[0], options.pixel_size)
     return image

@@ -55,9 +55,25 @@ def write_tiff(
     metadata = {"axes": "YX", "unit": "nm", "min": float(image.min()), "max": float(image.max())}
     if info:
         metadata["Info"] = json.dumps(info, ensure_ascii=True, sort_keys=True)
+    # The tags of DigitalMicrograph, which RosettaSciIO and HyperSpy read the unit from: x before y.
+    gatan = [
+        (65003, "s", 0, "nm", True),
+        (65004, "s", 0, "nm", True),
+        (65006, "d", 1, 0.0, True),
+        (65007, "d", 1, 0.0, True),
+        (65009, "d", 1, pixel_size[1] / 10, True),
+        (65010, "d", 1, pixel_size[0] / 10, True),
+    ]
     with replacing(path) as temporary:
         tifffile.imwrite(
-            temporary, image, imagej=True, resolution=per_nm, resolutionunit="NONE", metadata=metadata, software=""
+            temporary,
+            image,
+            imagej=True,
+            resolution=per_nm,
+            resolutionunit="NONE",
+            metadata=metadata,
+            software="",
+            extratags=gatan,
         )
     return path
 
