@@ -78,10 +78,10 @@ def normalise(image: Num[np.ndarray, "H W"], mask: Bool[np.ndarray, "H W"] | Non
     # Rounding of the mean leaves a spread of a few ulp in a constant image.
     if spread <= 1e-12 * max(1.0, float(np.abs(believed).max())):
         return np.zeros(values.shape, dtype=np.float32)
-    out = centred / spread
+    out: np.ndarray = (centred / spread).astype(np.float32)
     if mask is not None:
         out[~mask] = 0.0
-    return out.astype(np.float32)
+    return out
 
 
 def estimate_noise(image: Num[np.ndarray, "H W"]) -> float:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from microscopy.calibration import Axis
+from microscopy.errors import ReadError
 from microscopy.preprocess import MIN_SIDE
 from microscopy.readers.signal import Signal
 
@@ -16,7 +17,7 @@ from microscopy.readers.signal import Signal
 def read_npy(path: Path) -> list[Signal]:
     """List the array of an npy file, memory-mapped; pickled objects are refused."""
     with path.open("rb") as stream:
-        shape, dtype = _header(stream)
+        shape, dtype = _header(stream, path)
     return [array_signal("array", shape, dtype, lambda: np.load(path, mmap_mode="r", allow_pickle=False))]
 
 
@@ -29,7 +30,7 @@ def read_npz(path: Path, only: str | None = None) -> list[Signal]:
             if name == member or only not in (None, name):
                 continue
             with archive.open(member) as stream:
-                shape, dtype = _header(stream)
+                shape, dtype = _header(stream, path)
             if len(shape) < 2:
                 continue  # scalars and vectors saved beside the image
             signals.append(array_signal(name, shape, dtype, lambda name=name: _npz_member(path, name)))
@@ -96,11 +97,11 @@ def _npz_member(path: Path, name: str) -> np.ndarray:
         return np.asarray(archive[name])
 
 
-def _header(stream: Any) -> tuple[tuple[int, ...], np.dtype]:
+def _header(stream: Any, path: Path) -> tuple[tuple[int, ...], np.dtype]:
     """Shape and type from an npy header, without reading the data."""
     version = np.lib.format.read_magic(stream)
     reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     shape, _, dtype = reader(stream)
     if dtype.hasobject:
-        raise ValueError("it holds pickled objects, which are never loaded")
+        raise ReadError(f"{path}: holds pickled Python objects, which are never loaded; save a numeric array")
     return shape, dtype

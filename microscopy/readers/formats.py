@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from microscopy.errors import ReadError
+from microscopy.preprocess import MAX_PIXELS
 from microscopy.readers.arrays import read_hdf5, read_npy, read_npz
 from microscopy.readers.guard import guarded
 from microscopy.readers.raster import read_picture, read_tif
@@ -36,6 +37,19 @@ def _read_mrc(path: Path) -> list[Signal]:
     return read_rosetta(path, "mrc", lazy=True, endianness=">" if stamp[:2] == b"\x11\x11" else "<")
 
 
+def _read_velox(path: Path) -> list[Signal]:
+    import h5py
+
+    with h5py.File(path, "r") as file:
+        images = [group["Data"] for group in file.get("Data/Image", {}).values() if "Data" in group]
+        # RosettaSciIO reads lazily only what is stored in chunks, as Velox does; files repacked by others may not be.
+        chunked = all(data.chunks for data in images)
+        pixels = sum(data.size for data in images)
+    if not chunked and pixels > 4 * MAX_PIXELS:
+        raise ReadError(f"{path}: its images hold {pixels / 1e6:.0f} megapixels in one piece; export one of them")
+    return read_rosetta(path, "emd", lazy=chunked, select_type="images")
+
+
 def _read_prz(path: Path) -> list[Signal]:
     sizes = read_npz(path, only="data")
     problem = sizes[0].problem if sizes else None
@@ -51,7 +65,7 @@ PRZ = Format("Panta Rhei prz", (".prz",), _read_prz)
 DM = Format("DigitalMicrograph", (".dm3", ".dm4"), _rosetta("digitalmicrograph", lazy=True))
 TIA = Format("TIA ser/emi", (".ser", ".emi"), _rosetta("tia", lazy=True))
 MRC = Format("MRC", (".mrc",), _read_mrc)
-VELOX = Format("Velox emd", (), _rosetta("emd", lazy=True, select_type="images"))
+VELOX = Format("Velox emd", (), _read_velox)
 NCEM = Format("NCEM emd", (), _rosetta("emd", lazy=True))
 HSPY = Format("HyperSpy hspy", (), _rosetta("hspy", lazy=True))
 HDF5 = Format("HDF5", (".h5", ".hdf5", ".hdf", ".he5", ".emd", ".hspy"), read_hdf5)

@@ -59,7 +59,7 @@ def read_tif(path: Path) -> list[Signal]:
         for index, series in enumerate(tif.series):
             pixels = int(np.prod(series.shape, dtype=np.int64))
             vendor = None
-            if ome is None and imagej is None and pixels <= MAX_PIXELS:
+            if ome is None and imagej is None and pixels <= MAX_PIXELS and not _needs_pillow(series):
                 series.asarray()  # so that RosettaSciIO, which leaves a damaged file open, meets only sound ones
                 vendor = _vendor(path, index)
             signals.append(_tif_signal(path, index, series, ome or imagej, vendor))
@@ -83,7 +83,8 @@ def _tif_signal(path: Path, index: int, series: Any, known: tuple[Axis, Axis] | 
         if pixels > 4 * MAX_PIXELS:
             raise ReadError(f"{path}: the stack holds {pixels / 1e6:.0f} megapixels, too many; extract one frame")
         with tifffile.TiffFile(path) as tif:
-            values = np.asarray(tif.series[index].asarray())
+            series = tif.series[index]
+            values = _decode_with_pillow(path, series) if _needs_pillow(series) else np.asarray(series.asarray())
         if colour:
             values = np.moveaxis(values, position, -1)
             return values.reshape(*shape, channels)[frame if len(shape) == 3 else ...]
@@ -104,6 +105,24 @@ def _tif_signal(path: Path, index: int, series: Any, known: tuple[Axis, Axis] | 
         convergence_angle=angle,
         notices=("stored as white-is-zero; inverted",) if inverted and not colour else (),
     )
+
+
+def _needs_pillow(series: Any) -> bool:
+    """LZW and JPEG inside a tif: tifffile leaves them to a large optional package, Pillow has them."""
+    import tifffile
+
+    return series.keyframe.compression in (tifffile.COMPRESSION.LZW, tifffile.COMPRESSION.JPEG)
+
+
+def _decode_with_pillow(path: Path, series: Any) -> np.ndarray:
+    from PIL import Image
+
+    pages = []
+    with Image.open(path, formats=("TIFF",)) as picture:
+        for page in series.pages:
+            picture.seek(page.index)
+            pages.append(np.asarray(picture))
+    return np.stack(pages).reshape(series.shape)
 
 
 def _vendor(path: Path, index: int) -> Any:

@@ -14,14 +14,13 @@ from microscopy.micrograph import Modality
 from microscopy.preprocess import MAX_PIXELS, MIN_SIDE
 
 _MODALITIES = (
-    (re.compile(r"ddpc", re.IGNORECASE), Modality.UNKNOWN),
-    (re.compile(r"dpc|icom", re.IGNORECASE), Modality.IDPC),
+    (re.compile(r"idpc|icom", re.IGNORECASE), Modality.IDPC),
     (re.compile(r"haadf", re.IGNORECASE), Modality.HAADF),
     (re.compile(r"abf", re.IGNORECASE), Modality.ABF),
     (re.compile(r"phase|ptycho", re.IGNORECASE), Modality.PHASE),
     (re.compile(r"adf|(?<![a-z])df", re.IGNORECASE), Modality.ADF),
 )
-"""Detector names to modality, first match wins: dDPC is a derivative, and HAADF contains ADF."""
+"""Detector names to modality, first match wins, as HAADF contains ADF; a lone DPC or dDPC component is none of them."""
 
 _FFT = re.compile(r"\bfft\b|diffractogram|power spectrum", re.IGNORECASE)
 
@@ -84,6 +83,8 @@ class Signal:
     @property
     def modality(self) -> Modality:
         """What the names in the file say; never the name of the file itself, which a user may change."""
+        if self.vector:
+            return Modality.IDPC
         for text in (self.name, self.hint):
             for pattern, modality in _MODALITIES:
                 if pattern.search(text):
