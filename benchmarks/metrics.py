@@ -333,3 +333,13 @@ def _scaled_in_plane(structure: Structure, factor: float) -> Structure:
     matrix = np.array(structure.lattice.matrix)
     matrix[:2, :2] *= factor
     return Structure(matrix, structure.species, structure.frac_coords)
+
+
+def wilson(successes: int, trials: int, z: float = 1.96) -> tuple[float, float]:
+    """Interval of a success rate (Wilson 1927), 95 % by default; (0, 1) without trials."""
+    if trials == 0:
+        return 0.0, 1.0
+    rate = successes / trials
+    centre = (rate + z**2 / (2 * trials)) / (1 + z**2 / trials)
+    half = z / (1 + z**2 / trials) * math.sqrt(rate * (1 - rate) / trials + z**2 / (4 * trials**2))
+    return max(0.0, centre - half), min(1.0, centre + half)
