@@ -42,7 +42,8 @@ def safe_stem(path: str) -> str:
 
 def run_folder(out: Path, result: Result) -> Path:
     """``OUT/<stem>-<first 8 of sha256>``; an input that could not be read has no digest."""
-    return out / f"{safe_stem(result.image.path)}-{(result.image.sha256 or 'unreadable')[:8]}"
+    digest = result.image.sha256[:8] if result.image.sha256 else "unreadable"
+    return out / f"{safe_stem(result.image.path)}-{digest}"
 
 
 def write_run_folder(

@@ -70,9 +70,12 @@ def number(value: float | None, digits: int = 4) -> str:
     magnitude = math.floor(math.log10(abs(value)))
     if not -4 <= magnitude < 6:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{mantissa} × 10^{int(exponent)}".replace("-", "−")
-    text = f"{value:.{max(0, digits - 1 - magnitude)}f}"
-    return (text.rstrip("0").rstrip(".") if "." in text else text).replace("-", "−")
+        return f"{_trimmed(mantissa)} × 10^{int(exponent)}".replace("-", "−")
+    return _trimmed(f"{value:.{max(0, digits - 1 - magnitude)}f}").replace("-", "−")
+
+
+def _trimmed(text: str) -> str:
+    return text.rstrip("0").rstrip(".") if "." in text else text
 
 
 def measured(value: float, error: float | None, unit: str = "") -> str:

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import fake_run
+import pytest
+
+from microscopy.errors import ReadError
+from planning.records import Branch, Status
+from reporting import words
+from reporting.result import build_result, failed_result
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"),
+    [
+        (None, "unknown"),
+        (1.0, "> 99.9 %"),
+        (0.9995, "> 99.9 %"),
+        (0.995, "99.5 %"),
+        (0.93, "93 %"),
+        (0.06, "6.0 %"),
+        (0.0004, "< 0.1 %"),
+        (0.0, "0.0 %"),
+    ],
+)
+def test_percentages_never_claim_certainty(fraction: float | None, text: str) -> None:
+    assert words.percent(fraction).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "unit", "text"),
+    [
+        (3.184123, 0.0042, "Å", "3.184 ± 0.004 Å"),
+        (3.184123, 0.0142, "Å", "3.184 ± 0.014 Å"),
+        (119.934, 0.08, "°", "119.93° ± 0.08°"),
+        (3.18, None, "Å", "3.180 Å"),
+        (3.18, 0.0, "Å", "3.180 Å"),
+        (3.2, 2.0, "Å", "3 ± 2 Å"),
+    ],
+)
+def test_digits_follow_the_standard_error(value: float, error: float | None, unit: str, text: str) -> None:
+    assert words.measured(value, error, unit).replace("\N{NO-BREAK SPACE}", " ") == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(None, "–"), (0.0, "0"), (-0.84213, "−0.8421"), (33.2, "33.2"), (12345.0, "12345"), (2.5e-9, "2.5 × 10^−9")],
+)
+def test_numbers(value: float | None, text: str) -> None:
+    assert words.number(value) == text
+
+
+def test_formulas() -> None:
+    assert words.formula("Bi2Se3") == "Bi₂Se₃"
+    assert words.formula("Ca(OH)2") == "Ca(OH)₂"
+
+
+def test_every_branch_has_words() -> None:
+    assert set(words.BRANCHES) == set(Branch)
+
+
+def test_sentence_follows_the_status() -> None:
+    found = fake_run.reconstruction()
+    others = fake_run.candidates().items[1:]
+
+    def sentence(status: Status, value: float = 0.97) -> str:
+        verdict = fake_run.verdict(status, value)
+        return words.verdict_sentence(
+            build_result(fake_run.micrograph(), verdict, reconstruction=found, alternatives=others)
+        )
+
+    assert sentence(Status.ACCEPTED).startswith("This is MoS₂, layer group p-6m2 (no. 78)")
+    assert "WS₂" in sentence(Status.AMBIGUOUS)
+    assert "does not settle it" in sentence(Status.AMBIGUOUS)
+    rejected = sentence(Status.REJECTED, value=0.5)
+    assert "inspection only" in rejected
+    assert "Failed: correlation." in rejected
+    assert "This is" not in rejected
+
+
+def test_failure_names_the_step() -> None:
+    sentence = words.verdict_sentence(failed_result("a.tif", None, ReadError("a.tif: the file is empty")))
+    assert sentence == "The run stopped while reading the image: a.tif: the file is empty"
+
+
+def test_accepted_result_is_named() -> None:
+    assert words.title(fake_run.whole_run()) == "MoS₂"
