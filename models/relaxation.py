@@ -160,20 +160,24 @@ def to_atoms(structure: Structure) -> Atoms:
     if len(structure) == 0 or not structure.is_ordered:
         raise PotentialError(f"{formula}: only an ordered structure with at least one site has an energy")
     matrix = structure.lattice.matrix
-    if not np.allclose(matrix[:2, 2], 0, atol=1e-6) or not np.allclose(matrix[2, :2], 0, atol=1e-6):
+    flat = np.allclose(matrix[:2, 2], 0, atol=1e-6) and np.allclose(matrix[2, :2], 0, atol=1e-6)
+    if not flat or np.linalg.det(matrix) <= 0:
         raise PotentialError(f"{formula}: not a slab with a and b in the plane and c normal to it; use microscopy.slab")
-    distances = structure.distance_matrix[np.triu_indices(len(structure), k=1)]
-    if distances.min(initial=np.inf) < MIN_DISTANCE:
-        raise PotentialError(f"{formula}: two sites are {distances.min():.2f} Å apart; remove one of them")
+    between = structure.distance_matrix[np.triu_indices(len(structure), k=1)]
+    nearest = min([*between, *structure.lattice.abc[:2]])
+    if nearest < MIN_DISTANCE:
+        raise PotentialError(f"{formula}: two sites are {nearest:.2f} Å apart; check the cell and the sites")
     symbols = [site.specie.symbol for site in structure]
     return Atoms(symbols, positions=structure.cart_coords, cell=matrix, pbc=(True, True, False))
 
 
 def _to_structure(atoms: Atoms, like: Structure) -> Structure:
     """Relaxed sites with the species and properties of `like`, in the slab convention: a along x, centred in z."""
-    a, b, c, _, _, gamma = atoms.cell.cellpar()
+    a, b, _, _, _, gamma = atoms.cell.cellpar()
+    c = like.lattice.c
     frac = atoms.cell.scaled_positions(atoms.positions)
-    frac[:, 2] += 0.5 - (frac[:, 2].min() + frac[:, 2].max()) / 2
+    z = atoms.positions[:, 2]
+    frac[:, 2] = (z - (z.min() + z.max()) / 2) / c + 0.5
     lattice = Lattice.from_parameters(a, b, c, 90, 90, gamma, vesta=True, pbc=(True, True, False))
     return Structure(lattice, like.species, frac, site_properties=like.site_properties)
 
