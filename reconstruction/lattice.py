@@ -12,6 +12,8 @@ The image fixes the lattice of the *projection*; the crystal's may be a superlat
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import scipy.fft
 from jaxtyping import Float
@@ -34,6 +36,17 @@ AGREEMENT = 0.8
 """S(v) above which v is a candidate lattice vector: a few stray reflections are forgiven."""
 
 MAX_REFLECTIONS = 150
+
+LEVELS = (0.0, 1e-4, 1e-3, 1e-2, 0.05, 0.15)
+"""Reflections weaker than this share of the strongest are left out, if with them no lattice explains ``ENOUGH``:
+scan jitter and drift surround every strong reflection with weak satellites."""
+
+ENOUGH = 0.95
+INDEXED = 0.1
+"""A reflection belongs to a lattice when its orders are integers within this."""
+
+ONE_LATTICE = 0.8
+"""Share of the reflected power below which the image is said to hold more than one lattice."""
 
 
 def find_lattice(
@@ -60,27 +73,57 @@ def find_lattice(
     g, snr = reflections(view, q_max)
     if len(g) < 2:
         return None
-    weights = np.log1p(snr)
-    found = _shortest_vectors(g, weights, min(LONGEST_AXIS, 0.6 * view.extent))
-    if found is None:
+    best: _Indexing | None = None
+    for level in LEVELS:
+        strong = snr >= level * snr.max()
+        if level > 0 and strong.sum() < 3:
+            break
+        indexing = _index(g[strong], snr[strong], min(LONGEST_AXIS, 0.6 * view.extent))
+        if indexing is not None and (best is None or indexing.share > best.share):
+            best = indexing
+        if best is not None and best.share >= ENOUGH:
+            break
+    if best is None:
         return None
-    vectors = found
-    for tolerance in (0.2, 0.1, 0.1):
+    order = g @ best.vectors.T
+    explained = np.abs(order - np.round(order)).max(axis=1) < INDEXED
+    share = float(snr[explained].sum() / snr.sum())
+    warnings = []
+    if share < ONE_LATTICE:
+        warnings.append(
+            f"{1 - share:.0%} of the reflected power does not belong to one lattice: "
+            "a second grain or layer, or strong distortion; crop to one region"
+        )
+    if view.extent < 3 * np.linalg.norm(best.vectors, axis=1).max():
+        warnings.append("the field of view holds fewer than three cells along one axis")
+    return ImageLattice(
+        best.vectors, best.errors, float(np.sqrt(snr.max())), best.reflections, share, tuple(warnings)
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Indexing:
+    """A lattice, and the share of the reflections (by weight) that it indexes."""
+
+    vectors: np.ndarray
+    errors: np.ndarray
+    share: float
+    reflections: int
+
+
+def _index(g: np.ndarray, snr: np.ndarray, longest: float) -> _Indexing | None:
+    """The smallest lattice on which a set of reflections agrees, by least squares."""
+    weights = np.log1p(snr)
+    vectors = _shortest_vectors(g, weights, longest)
+    if vectors is None:
+        return None
+    for tolerance in (2 * INDEXED, INDEXED, INDEXED):
         fitted = _fit(g, weights, vectors, tolerance)
         if fitted is None:
             return None
         vectors, errors, indexed = fitted
         vectors, errors = gauss_reduce(vectors, errors)
-    share = float(weights[indexed].sum() / weights.sum())
-    warnings = []
-    if share < 0.9:
-        warnings.append(
-            f"{1 - share:.0%} of the reflections do not belong to one lattice: "
-            "a second grain, layer or contamination; crop to one region"
-        )
-    if view.extent < 3 * np.linalg.norm(vectors, axis=1).max():
-        warnings.append("the field of view holds fewer than three cells along one axis")
-    return ImageLattice(vectors, errors, float(np.sqrt(snr[indexed].max())), int(indexed.sum()), tuple(warnings))
+    return _Indexing(vectors, errors, float(weights[indexed].sum() / weights.sum()), int(indexed.sum()))
 
 
 def reflections(view: Spectrum, q_max: float) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, " K"]]:

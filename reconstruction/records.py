@@ -23,7 +23,9 @@ class ImageLattice:
         Signal-to-noise ratio of the periodic part of the image: reflection power over its standard
         deviation if there were no lattice; below about 5 there is no lattice.
     reflections
-        Number of reflections above the noise.
+        Number of reflections that were indexed.
+    share
+        Share of the reflected power that this lattice explains; the rest is another grain or distortion.
     warnings
         Sentences about a second lattice, drift, too few cells.
     """
@@ -32,6 +34,7 @@ class ImageLattice:
     standard_errors: Float[np.ndarray, "2 2"]
     significance: float
     reflections: int
+    share: float = 1.0
     warnings: tuple[str, ...] = ()
 
 
