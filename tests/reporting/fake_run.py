@@ -159,12 +159,12 @@ def decisions() -> tuple[Decision, ...]:
 
 
 def whole_run(**changes: object) -> Result:
-    candidates = candidates()
+    found = candidates()
     arguments = {
         "denoised": denoised(),
-        "candidates": candidates,
+        "candidates": found,
         "reconstruction": reconstruction(),
-        "alternatives": candidates.items[1:],
+        "alternatives": found.items[1:],
         "relaxation": relaxation(),
         "decisions": decisions(),
         "timings": {"denoise": 0.25, "relax": 4.5},
