@@ -1,0 +1,432 @@
+"""The ``automat`` command.
+
+Exit codes: 0 every input was processed (accepted, ambiguous or rejected), 1 at least one failed, 2 wrong usage,
+130 interrupted. Answers go to stdout, everything else to stderr.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import re
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+DEMO = Path(__file__).parent.parent / "microscopy" / "data" / "demo.tif"
+"""The bundled micrograph; its README says which command made it."""
+
+OUT = Path("runs")
+
+app = typer.Typer(
+    help="From a noisy STEM micrograph of a 2D material to its crystal structure, its energy and an honest confidence.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+library_app = typer.Typer(help="Build and look into libraries of templates.", no_args_is_help=True)
+app.add_typer(library_app, name="library")
+
+Out = Annotated[Path, typer.Option("--out", help="Parent of the run folders.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document per input, and nothing else.")]
+Elements = Annotated[str | None, typer.Option(help="All elements that are present, such as Mo,S.")]
+Formula = Annotated[str | None, typer.Option(help="Chemical formula, such as MoS2.")]
+PixelSize = Annotated[str | None, typer.Option(help="Å per pixel: one number, or y,x.")]
+Dose = Annotated[float | None, typer.Option(help="Electrons per Å².", min=0.0)]
+ModalityName = Annotated[str | None, typer.Option("--modality", help="idpc, haadf, adf, abf, phase or unknown.")]
+Libraries = Annotated[
+    list[Path] | None, typer.Option("--library", help="Library folder, repeatable; the embedded library by default.")
+]
+
+
+def main() -> NoReturn:
+    """Entry point."""
+    app(prog_name="automat")
+    raise SystemExit(0)
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log to stderr, with tracebacks.")] = False,
+) -> None:
+    if version:
+        from importlib.metadata import version as installed
+
+        print(f"automat {installed('automat-stem')}")
+        raise typer.Exit
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.CRITICAL)
+    logging.getLogger("automat").setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+    if not verbose:  # warnings of third-party packages are nothing that a user can act on
+        warnings.simplefilter("ignore")
+
+
+@app.command()
+def demo(out: Out = OUT, as_json: Json = False) -> None:
+    """Reconstruct the bundled micrograph."""
+    _reconstruct([DEMO], {}, None, out, as_json)
+
+
+@app.command()
+def reconstruct(
+    files: Annotated[list[Path], typer.Argument(help="Micrographs.")],
+    pixel_size: PixelSize = None,
+    elements: Elements = None,
+    formula: Formula = None,
+    dose: Dose = None,
+    modality: ModalityName = None,
+    library: Libraries = None,
+    exclude: Annotated[list[str] | None, typer.Option(help="Template id or formula to leave out; repeatable.")] = None,
+    potential: Annotated[str | None, typer.Option(help="Name of a potential, or path of a checkpoint.")] = None,
+    planner: Annotated[str | None, typer.Option(help="rules or none: what happens after a failed check.")] = None,
+    no_relax: Annotated[bool, typer.Option("--no-relax", help="Skip relaxation and energies.")] = False,
+    signal: Annotated[str | None, typer.Option(help="Name or index of the signal in a file with several.")] = None,
+    frame: Annotated[str | None, typer.Option(help="Index of the image in a stack, or mean.")] = None,
+    crop_scale_bar: Annotated[bool, typer.Option("--crop-scale-bar", help="Cut off a burnt-in scale bar.")] = False,
+    config: Annotated[Path | None, typer.Option(help="TOML file of settings; options here win.")] = None,
+    out: Out = OUT,
+    as_json: Json = False,
+) -> None:
+    """Reconstruct the crystal in each micrograph."""
+    if planner not in (None, "rules", "none"):
+        known = "the llm planner is not available yet" if planner == "llm" else f"unknown planner {planner!r}"
+        _usage(f"{known}; use --planner rules or --planner none")
+    symbols, reduced = _composition(elements, formula)
+    overrides = {
+        "read": {
+            "pixel_size": _pixel_size(pixel_size),
+            "elements": symbols,
+            "formula": reduced,
+            "dose": dose,
+            "modality": _modality(modality),
+            "signal": signal,
+            "frame": _frame(frame),
+            "crop_scale_bar": crop_scale_bar or None,
+        },
+        "retrieval": {"exclude": tuple(exclude) if exclude else None},
+        "library": tuple(library) if library else None,
+        "potential": potential,
+        "relaxation": False if no_relax else None,
+        "planner": planner,
+    }
+    _reconstruct(files, overrides, config, out, as_json)
+
+
+@app.command()
+def inspect(
+    files: Annotated[list[Path], typer.Argument(help="Micrographs.")],
+    as_json: Json = False,
+) -> None:
+    """List the signals in each file: shape, calibration, range."""
+    from flows.terminal import complain, show_inspection
+    from microscopy.errors import AutoMatError
+    from microscopy.inspection import inspect_file
+
+    failed = False
+    for path in files:
+        try:
+            with _quiet_stdout():
+                found = inspect_file(path)
+        except AutoMatError as error:
+            failed = True
+            complain(str(error))
+            if as_json:
+                _print_json({"path": str(path), "error": {"stage": error.stage, "message": str(error)}})
+            continue
+        if as_json:
+            _print_json({**dataclasses.asdict(found), "error": None})
+        else:
+            show_inspection(found)
+    raise typer.Exit(int(failed))
+
+
+@app.command()
+def simulate(
+    structure: Annotated[Path, typer.Argument(help="Structure file of a monolayer (CIF, POSCAR, …).")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Image to write, .tif; the truth goes beside it.")],
+    dose: Dose = None,
+    modality: ModalityName = None,
+    pixel_size: PixelSize = None,
+    shape: Annotated[str, typer.Option(help="Rows,columns.")] = "512,512",
+    rotation: Annotated[float, typer.Option(help="Degrees of in-plane rotation.")] = 0.0,
+    artefact: Annotated[list[str] | None, typer.Option(help="NAME=VALUE, repeatable; 'list' names them.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the noise and the random artefacts.", min=0)] = 0,
+) -> None:
+    """Simulate a micrograph of a structure (multislice), with the truth beside it."""
+    from microscopy.artefacts import ARTEFACTS
+    from microscopy.optics import Optics
+    from microscopy.simulation import SimulationOptions, simulate_to_file
+
+    if artefact and "list" in artefact:
+        for name, meaning in ARTEFACTS.items():
+            print(f"{name:16} {meaning}")
+        return
+    kind = _modality(modality)
+    options = SimulationOptions(
+        optics=Optics(modality=kind) if kind else Optics(),
+        shape=_shape(shape),
+        pixel_size=_pixel_size(pixel_size) or SimulationOptions.pixel_size,
+        dose=dose,
+        rotation=rotation,
+        seed=seed,
+        artefacts=dict(_artefact(text) for text in artefact or ()),
+    )
+    with _one_line_errors(), _quiet_stdout():
+        from flows.terminal import watching
+
+        with watching() as watch:
+            watch.say(f"imaging {structure.name}")
+            image, truth = simulate_to_file(structure, options, output)
+    print(image)
+    print(truth)
+
+
+@library_app.command("build")
+def library_build(
+    sources: Annotated[list[Path], typer.Argument(help="ASE databases, structure files, or folders of them.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the library.")],
+    as_json: Json = False,
+) -> None:
+    """Build a library from published structures."""
+    from flows.terminal import show_library, watching
+    from library.build import build_library
+    from library.store import Library
+
+    with _one_line_errors(), _quiet_stdout(), watching() as watch:
+        manifest = build_library(sources, out, progress=watch.count)
+    if as_json:
+        _print_json(manifest)
+    else:
+        show_library(Library.open(out))
+
+
+@library_app.command("info")
+def library_info(
+    folders: Annotated[list[Path] | None, typer.Argument(help="Library folders; the embedded one by default.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a library holds."""
+    from flows.terminal import show_library
+    from library.store import open_libraries
+
+    with _one_line_errors():
+        found = open_libraries(folders or None)
+    if as_json:
+        _print_json({"count": len(found), "digest": found.digest, "manifest": found.manifest})
+    else:
+        show_library(found)
+
+
+@library_app.command("search")
+def library_search(
+    query: Annotated[str, typer.Argument(help="A formula (MoS2), all elements (Mo,S) or a template id.")],
+    library: Libraries = None,
+    limit: Annotated[int, typer.Option(help="Templates shown at most.", min=1)] = 20,
+    as_json: Json = False,
+) -> None:
+    """Find templates by formula, elements or id."""
+    from flows.terminal import show_templates
+    from library.store import open_libraries
+
+    with _one_line_errors():
+        found = open_libraries(library or None)
+        if query in found.ids:
+            rows = [found.ids.index(query)]
+        elif "," in query:
+            rows = list(found.rows(elements=_elements(query)))
+        else:
+            rows = list(found.rows(formula=query))
+    templates = [_template(found.template(int(row))) for row in rows[:limit]]
+    if as_json:
+        _print_json({"query": query, "total": len(rows), "templates": templates})
+    else:
+        show_templates(templates, len(rows))
+
+
+def _reconstruct(
+    files: Sequence[Path], overrides: dict[str, Any], config: Path | None, out: Path, as_json: bool
+) -> NoReturn:
+    """Run the flow on each file and exit."""
+    from flows.server import OrchestrationError, orchestration
+    from flows.terminal import complain, show_outcome, watching
+    from tasks.store import cache_folder
+
+    verbose = logging.getLogger("automat").isEnabledFor(logging.DEBUG)
+    failed = False
+    try:
+        # The server starts while the science is imported.
+        with orchestration(cache_folder(), verbose) as prefect, watching(len(files)) as watch:
+            from flows.progress import listening
+            from flows.reconstruct import reconstruct_file
+
+            settings = _settings(config, overrides)
+            prefect.wait()
+            for path in files:
+                with listening(lambda stage, name=path.name: watch.say(f"{name}: {stage}")), _quiet_stdout():
+                    outcome = reconstruct_file(path, settings, out)
+                failed |= outcome.result.error is not None
+                if as_json:
+                    _print_json(outcome.result.to_dict())
+                    if outcome.result.error:
+                        show_outcome(path, outcome)
+                else:
+                    show_outcome(path, outcome)
+                watch.advance()
+    except OrchestrationError as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        complain("interrupted")
+        raise typer.Exit(130) from None
+    raise typer.Exit(int(failed))
+
+
+def _settings(config: Path | None, overrides: dict[str, Any]) -> Any:
+    from flows.settings import load_settings
+    from microscopy.errors import AutoMatError
+
+    try:
+        return load_settings(config, overrides)
+    except AutoMatError as error:
+        _usage(str(error))
+
+
+def _composition(elements: str | None, formula: str | None) -> tuple[tuple[str, ...] | None, str | None]:
+    """Symbols and reduced formula, checked against each other."""
+    symbols = _elements(elements) if elements is not None else None
+    if formula is None:
+        return symbols, None
+    from ase.formula import Formula as Parsed
+
+    try:
+        counts = Parsed(formula).count()
+    except (ValueError, KeyError):
+        counts = {}
+    if not counts or not all(_is_element(symbol) for symbol in counts):
+        _usage(f"--formula {formula!r} is no chemical formula; write it like MoS2")
+    if symbols is not None and set(symbols) != set(counts):
+        _usage(f"--elements {elements} and --formula {formula} disagree; give one of them")
+    return symbols, str(Parsed(formula).reduce()[0].format("metal"))
+
+
+def _elements(text: str) -> tuple[str, ...]:
+    symbols = tuple(sorted({part for part in re.split(r"[,\s]+", text) if part}))
+    unknown = [symbol for symbol in symbols if not _is_element(symbol)]
+    if unknown or not symbols:
+        _usage(f"--elements {text!r}: {', '.join(unknown) or 'nothing'} is no element; write symbols like Mo,S")
+    return symbols
+
+
+def _is_element(symbol: str) -> bool:
+    from ase.data import atomic_numbers
+
+    return atomic_numbers.get(symbol, 0) > 0
+
+
+def _pixel_size(text: str | None) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    values = _numbers(text)
+    if not 1 <= len(values) <= 2 or not all(0 < value < float("inf") for value in values):
+        _usage(f"--pixel-size {text!r}: give Å per pixel as one positive number, or as y,x")
+    return values[0], values[-1]
+
+
+def _shape(text: str) -> tuple[int, int]:
+    values = _numbers(text)
+    if len(values) != 2 or not all(value >= 1 and value == int(value) for value in values):
+        _usage(f"--shape {text!r}: give rows,columns as whole numbers")
+    return int(values[0]), int(values[1])
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        return []
+
+
+def _frame(text: str | None) -> int | str | None:
+    if text is None or text == "mean":
+        return text
+    if not text.isdecimal():
+        _usage(f"--frame {text!r}: give an index from 0, or mean")
+    return int(text)
+
+
+def _modality(text: str | None) -> Any:
+    if text is None:
+        return None
+    from microscopy.micrograph import Modality
+
+    by_name = {each.value.lower(): each for each in Modality}
+    if text.lower() not in by_name:
+        _usage(f"--modality {text!r}: choose one of {', '.join(by_name)}")
+    return by_name[text.lower()]
+
+
+def _artefact(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        _usage(f"--artefact {text!r}: write NAME=VALUE; '--artefact list' names them")
+
+
+def _template(template: Any) -> dict[str, Any]:
+    lattice = template.structure.lattice
+    return {
+        "id": template.id,
+        "formula": template.formula,
+        "a": lattice.a,
+        "b": lattice.b,
+        "gamma": lattice.gamma,
+        "natoms": len(template.structure),
+        "prototype": template.prototype,
+        "source": template.source,
+        "licence": template.licence,
+    }
+
+
+def _usage(message: str) -> NoReturn:
+    from flows.terminal import complain
+
+    complain(message)
+    raise typer.Exit(2)
+
+
+def _print_json(document: Any) -> None:
+    print(json.dumps(document, ensure_ascii=False, default=str), flush=True)
+
+
+@contextmanager
+def _quiet_stdout() -> Iterator[None]:
+    """Keep stdout for answers: what libraries print goes to stderr."""
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """End with one line and exit code 1 on an expected error, 130 on Ctrl-C."""
+    from flows.terminal import complain
+    from microscopy.errors import AutoMatError
+
+    try:
+        yield
+    except AutoMatError as error:
+        complain(str(error))
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        complain("interrupted")
+        raise typer.Exit(130) from None
+
+
+if __name__ == "__main__":
+    main()

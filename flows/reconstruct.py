@@ -1,0 +1,253 @@
+"""The flow of one image: denoise → retrieve → reconstruct → relax → verify → plan, again if the planner says so."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from prefect import Task, flow, tags
+from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+
+from flows.artifacts import publish
+from flows.progress import announce
+from flows.settings import Settings
+from microscopy.errors import AutoMatError
+from models import denoising
+from planning.planner import Situation
+from planning.records import Branch, Status
+from reconstruction.retrieval import RetrievalOptions
+from reporting.result import Result
+from tasks import steps
+from tasks.assembly import RunFiles, assemble_failure, failure
+from tasks.caching import Aside, LibraryRef, PotentialRef, SourceFile
+from tasks.resources import library_ref, potential_ref, source_file
+from tasks.store import Ref, load
+
+WIDE_STRAIN = 0.10
+"""Largest strain of a widened search: pixel sizes in files are off by up to 10 %."""
+
+WIDE_FACTOR = 4
+"""How many times more templates a widened search registers."""
+
+RANK = {Status.ACCEPTED: 2, Status.AMBIGUOUS: 1, Status.REJECTED: 0}
+
+logger = logging.getLogger("automat")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Result of one input and the folder that holds it; no folder for a file that could not even be opened."""
+
+    result: Result
+    folder: Path | None
+
+
+class RunFailedError(AutoMatError):
+    """Carries the outcome of a failed run through Prefect, which then shows the run as failed."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.result.reason)
+        self.outcome = outcome
+
+
+@dataclass(frozen=True)
+class Search:
+    """How an attempt searches, and which of the hypotheses found it takes."""
+
+    options: RetrievalOptions
+    rank: int = 0
+
+    def after(self, branch: Branch) -> Search:
+        """Search of the attempt that a branch leads to."""
+        options = self.options
+        match branch:
+            case Branch.NEXT_TEMPLATE:
+                return Search(options, self.rank + 1)
+            case Branch.WIDEN_SEARCH:
+                wide = replace(
+                    options,
+                    strain=max(WIDE_STRAIN, options.strain),
+                    shortlist=WIDE_FACTOR * options.shortlist,
+                    refine=WIDE_FACTOR * options.refine,
+                )
+                return Search(wide)
+            case Branch.DROP_ELEMENT_FILTER:
+                return Search(replace(options, use_elements=False))
+        raise ValueError(f"{branch} leads to no attempt")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """References to what one attempt found."""
+
+    candidates: Ref
+    reconstruction: Ref
+    relaxation: Ref | None
+    verdict: Ref
+
+
+@dataclass
+class Journal:
+    """What has happened so far: needed to tell of a failure."""
+
+    stage: str = "ingest"
+    micrograph: Ref | None = None
+    decisions: list[Ref] = field(default_factory=list)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    def call(self, step: Task[..., Ref], *arguments: Any) -> Ref:
+        """Run a step; a cached reference whose file is gone is computed again."""
+        self.stage = step.name
+        announce(step.name)
+        ref = step(*arguments)
+        if not ref.path.is_file():
+            ref = step.with_options(refresh_cache=True)(*arguments)
+        self.timings[step.name] = self.timings.get(step.name, 0.0) + ref.seconds
+        return ref
+
+
+def reconstruct_file(path: Path, settings: Settings, out: Path) -> Outcome:
+    """Reconstruct the crystal in one file; whatever goes wrong is in the outcome.
+
+    Parameters
+    ----------
+    path
+        The micrograph.
+    settings
+        Options of every stage.
+    out
+        Parent of the run folder.
+    """
+    labels = ["automat", *([settings.read.formula] if settings.read.formula else settings.read.elements or ())]
+    try:
+        # A run that a person waits for needs no heartbeat, and stopping it costs a second.
+        with tags(*labels), temporary_settings({PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            return reconstruct_image(path.name, path, settings, out)
+    except RunFailedError as failed:
+        return failed.outcome
+    except Exception as error:
+        logger.debug("the flow of %s could not be run", path, exc_info=True)
+        return Outcome(failure(path, None, error, "orchestration"), None)
+
+
+@flow(name="reconstruct", flow_run_name="{name}", validate_parameters=False)
+def reconstruct_image(name: str, path: Path, settings: Settings, out: Path) -> Outcome:
+    """Reconstruct, write the run folder and show the result in Prefect.
+
+    Raises
+    ------
+    RunFailedError
+        If no verdict was reached; the outcome it carries has been written all the same.
+    """
+    journal = Journal()
+    source: SourceFile | None = None
+    try:
+        source = source_file(path)
+        files = load(_run(name, source, settings, journal))
+        journal.stage = "report"
+        result, folder = files.write(out, path)
+    except Exception as error:
+        logger.debug("%s failed in %s", path, journal.stage, exc_info=True)
+        raise RunFailedError(_failed(path, source, error, journal, out)) from error
+    publish(result, folder, files.thumbnail)
+    return Outcome(result, folder)
+
+
+def _run(name: str, source: SourceFile, settings: Settings, journal: Journal) -> Ref:
+    """Run every stage; returns the reference of the `RunFiles`."""
+    journal.stage = "retrieve"
+    library = library_ref(settings.library)
+    journal.stage = "relax"
+    potential = potential_ref(settings.potential) if settings.relaxation else None
+    micrograph = journal.micrograph = journal.call(steps.ingest, source, settings.read)
+    denoised = journal.call(steps.denoise, micrograph, settings.denoise, denoising.digest(settings.denoise))
+    best = _attempts(micrograph, library, potential, settings, journal)
+    return journal.call(
+        steps.report,
+        name,
+        micrograph,
+        denoised,
+        best.candidates,
+        best.reconstruction,
+        best.relaxation,
+        best.verdict,
+        tuple(journal.decisions),
+        Aside(dict(journal.timings)),
+    )
+
+
+def _attempts(
+    micrograph: Ref, library: LibraryRef, potential: PotentialRef | None, settings: Settings, journal: Journal
+) -> Attempt:
+    """Try until the planner stops; returns the best attempt, the earlier of equals."""
+    search = Search(settings.retrieval)
+    tried: list[Branch] = []
+    done: list[Attempt] = []
+    first_error: AutoMatError | None = None
+    while True:
+        candidates = journal.call(steps.retrieve, micrograph, library, search.options)
+        verdict: Ref | None = None
+        try:
+            done.append(_attempt(micrograph, candidates, search.rank, potential, settings, journal))
+            verdict = done[-1].verdict
+        except AutoMatError as error:
+            # Another branch may find what this one did not; a potential that fails outright is no matter of search.
+            if not done and journal.stage != "reconstruct":
+                raise
+            first_error = first_error or error
+        situation = _situation(micrograph, candidates, search)
+        decision = journal.call(steps.plan, verdict, tuple(tried), situation, settings.planner, settings.max_attempts)
+        journal.decisions.append(decision)
+        branch = load(decision).branch
+        if branch in (Branch.ACCEPT, Branch.GIVE_UP):
+            break
+        tried.append(branch)
+        search = search.after(branch)
+    if not done:
+        journal.stage = "reconstruct"
+        assert first_error is not None
+        raise first_error
+    return max(done, key=_merit)  # max keeps the first of equals
+
+
+def _attempt(
+    micrograph: Ref, candidates: Ref, rank: int, potential: PotentialRef | None, settings: Settings, journal: Journal
+) -> Attempt:
+    reconstruction = journal.call(steps.reconstruct, micrograph, candidates, rank)
+    relaxation = journal.call(steps.relax, reconstruction, potential, settings.relax) if potential else None
+    verdict = journal.call(steps.verify, micrograph, reconstruction, candidates, relaxation)
+    return Attempt(candidates, reconstruction, relaxation, verdict)
+
+
+def _merit(attempt: Attempt) -> tuple[int, float]:
+    verdict = load(attempt.verdict)
+    return RANK[verdict.status], verdict.confidence
+
+
+def _situation(micrograph: Ref, candidates: Ref, search: Search) -> Situation:
+    known = load(micrograph)
+    return Situation(
+        candidates_left=max(0, len(load(candidates).items) - search.rank - 1),
+        element_filter=search.options.use_elements and bool(known.elements or known.formula),
+    )
+
+
+def _failed(path: Path, source: SourceFile | None, error: Exception, journal: Journal, out: Path) -> Outcome:
+    """Write and show what can be said of a failure; a second failure on the way only costs the folder."""
+    decisions = [load(each) for each in journal.decisions]
+    result = failure(path, source.sha256 if source else None, error, journal.stage, decisions, journal.timings)
+    if source is None:
+        return Outcome(result, None)
+    try:
+        micrograph = load(journal.micrograph) if journal.micrograph else None
+        files: RunFiles = assemble_failure(
+            path, source.sha256, error, journal.stage, micrograph, decisions, journal.timings
+        )
+        result, folder = files.write(out, path)
+        publish(result, folder, files.thumbnail)
+    except AutoMatError:
+        logger.debug("the failure of %s could not be written", path, exc_info=True)
+        return Outcome(result, None)
+    return Outcome(result, folder)

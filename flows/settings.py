@@ -1,0 +1,95 @@
+"""Everything a user can set: defaults, a TOML file, the command line; the later wins."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from microscopy.errors import AutoMatError
+from microscopy.readers import ReadOptions
+from models.denoising import DenoiseOptions
+from models.relaxation import RelaxOptions
+from planning.planner import MAX_ATTEMPTS, Planner
+from reconstruction.retrieval import RetrievalOptions
+
+
+class SettingsError(AutoMatError):
+    """A setting is unknown or out of range."""
+
+    stage = "settings"
+
+
+class Settings(BaseModel):
+    """Settings of a run, one frozen record per stage.
+
+    Attributes
+    ----------
+    read, denoise, retrieval, relax
+        Options of the stages.
+    library
+        Library folders; the embedded one when empty.
+    potential
+        Name or path; None for the default with its fallback.
+    relaxation
+        Whether to relax at all.
+    planner, max_attempts
+        Who decides after a failed check, and how often at most.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    read: ReadOptions = ReadOptions()
+    denoise: DenoiseOptions = DenoiseOptions()
+    retrieval: RetrievalOptions = RetrievalOptions()
+    relax: RelaxOptions = RelaxOptions()
+    library: tuple[Path, ...] = ()
+    potential: str | None = None
+    relaxation: bool = True
+    planner: Planner = "rules"
+    max_attempts: int = Field(default=MAX_ATTEMPTS, ge=1, le=MAX_ATTEMPTS)
+
+
+def load_settings(config: Path | None, overrides: Mapping[str, Any]) -> Settings:
+    """Read a TOML file and lay the command line over it.
+
+    Parameters
+    ----------
+    config
+        File with the fields of `Settings`: top-level keys, and a table per stage.
+    overrides
+        Same shape; None stands for "not given".
+
+    Raises
+    ------
+    SettingsError
+        If the file cannot be read or a value is not allowed.
+    """
+    contents: dict[str, Any] = {}
+    if config is not None:
+        try:
+            contents = tomllib.loads(config.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
+            raise SettingsError(f"{config}: {reason}") from error
+    try:
+        return Settings.model_validate(_merged(contents, overrides))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        where = f"{config}: " if config is not None else ""
+        raise SettingsError(f"{where}{name}: {first['msg'][:1].lower()}{first['msg'][1:]}") from error
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for name, value in over.items():
+        if isinstance(value, Mapping):
+            below = base.get(name, {})
+            merged[name] = _merged(below if isinstance(below, Mapping) else {}, value)
+        elif value is not None:
+            merged[name] = value
+    return merged

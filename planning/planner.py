@@ -1,0 +1,118 @@
+"""The rule planner: which branches may follow a failed check, and which one is taken.
+
+Deterministic and bounded: each branch that changes the search is taken at most once, the next hypothesis at
+most until the attempts are used up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import Literal
+
+from planning.records import Branch, Decision, Status, Verdict
+
+MAX_ATTEMPTS = 4
+"""Attempts on one image: the first, a wider search, without the element filter, and one more hypothesis."""
+
+Planner = Literal["rules", "none"]
+
+HOPELESS = frozenset({"lattice"})
+"""Checks that no other hypothesis can mend: no template makes an image periodic."""
+
+STABILITY = frozenset({"relaxation", "displacement", "energy", "distances"})
+"""The structure fits the image but is no stable crystal: another hypothesis may be."""
+
+AMBIGUITY = frozenset({"margin"})
+"""Hypotheses that fit equally well stay so: the honest end is an ambiguous answer with its alternatives."""
+
+FOR_FIT = (Branch.WIDEN_SEARCH, Branch.DROP_ELEMENT_FILTER, Branch.NEXT_TEMPLATE)
+"""After any other check, the structure does not explain the image: look further before trying worse candidates."""
+
+FOR_STABILITY = (Branch.NEXT_TEMPLATE, Branch.WIDEN_SEARCH)
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What is still possible.
+
+    Attributes
+    ----------
+    candidates_left
+        Hypotheses of the last search that have not been tried.
+    element_filter
+        Whether elements or a formula given by the user restricted the last search.
+    """
+
+    candidates_left: int
+    element_filter: bool
+
+
+def plan(
+    verdict: Verdict | None,
+    tried: Sequence[Branch],
+    situation: Situation,
+    planner: Planner = "rules",
+    max_attempts: int = MAX_ATTEMPTS,
+) -> Decision:
+    """Decide what follows an attempt.
+
+    Parameters
+    ----------
+    verdict
+        Of the last attempt; None when the search or the reconstruction itself failed.
+    tried
+        Branches taken so far, in order; one fewer than the attempts made.
+    situation
+        What is still possible.
+    planner
+        ``"none"`` keeps whatever the first attempt gave.
+    max_attempts
+        Upper bound on attempts.
+    """
+    if verdict is not None and verdict.status is Status.ACCEPTED:
+        return Decision(Branch.ACCEPT, verdict.reason or "every check passed", planner)
+    end = Branch.GIVE_UP if verdict is None or verdict.status is Status.REJECTED else Branch.ACCEPT
+    why = _why(verdict)
+    if planner == "none":
+        return Decision(end, f"{why}; no planner", planner)
+    if len(tried) + 1 >= max_attempts:
+        return Decision(end, f"{why}; {max_attempts} attempts made", planner)
+    legal = legal_branches(verdict, tried, situation)
+    if not legal:
+        return Decision(end, f"{why}; no other branch can mend that", planner)
+    return Decision(legal[0], why, planner)
+
+
+def legal_branches(verdict: Verdict | None, tried: Sequence[Branch], situation: Situation) -> tuple[Branch, ...]:
+    """Branches that may follow, preferred first.
+
+    ``redenoise`` is never offered: retrieval and reconstruction measure the raw image, whose noise is known.
+    """
+    failed = frozenset() if verdict is None else {check.name for check in verdict.checks if not check.passed}
+    return tuple(branch for branch in _remedies(failed) if _possible(branch, tried, situation))
+
+
+def _remedies(failed: Set[str]) -> tuple[Branch, ...]:
+    if failed & HOPELESS:
+        return ()
+    if not failed or failed - STABILITY - AMBIGUITY:
+        return FOR_FIT
+    return FOR_STABILITY if failed & STABILITY else ()
+
+
+def _possible(branch: Branch, tried: Sequence[Branch], situation: Situation) -> bool:
+    match branch:
+        case Branch.NEXT_TEMPLATE:
+            return situation.candidates_left > 0
+        case Branch.DROP_ELEMENT_FILTER:
+            return situation.element_filter and branch not in tried
+        case _:
+            return branch not in tried
+
+
+def _why(verdict: Verdict | None) -> str:
+    if verdict is None:
+        return "no structure was found"
+    failed = ", ".join(check.name for check in verdict.checks if not check.passed)
+    return f"{verdict.status}: {failed} failed" if failed else f"{verdict.status}: {verdict.reason}"

@@ -1,0 +1,167 @@
+"""The steps of a run, each a cached and retryable task: load, call one plain function, save.
+
+The functions are looked up when a step runs: what a cached step would need is never imported.
+"""
+
+from __future__ import annotations
+
+import errno
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+from prefect import Task, task
+
+from tasks.caching import Aside, LibraryRef, PotentialRef, SourceFile, cache_key
+from tasks.resources import open_library
+from tasks.store import Ref, load, save
+
+if TYPE_CHECKING:
+    from microscopy.readers import ReadOptions
+    from models.denoising import DenoiseOptions
+    from models.relaxation import RelaxOptions
+    from planning.planner import Planner, Situation
+    from planning.records import Branch
+    from reconstruction.retrieval import RetrievalOptions
+
+RETRY_DELAYS = (1.0, 5.0)
+"""Seconds before each repetition: a network drive comes back within seconds or not at all."""
+
+TRANSIENT = frozenset(
+    {
+        errno.EIO,
+        errno.EAGAIN,
+        errno.EBUSY,
+        errno.EINTR,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ECONNRESET,
+        errno.EHOSTDOWN,
+        errno.ENETDOWN,
+        errno.ENETUNREACH,
+    }
+)
+"""System errors that may pass: of network drives and busy files. A full disk or a missing file stays."""
+
+
+def transient(_task: Any, _run: Any, state: Any) -> bool:
+    """Whether a failure is worth another try. Prefect asks for a plain function here."""
+    error = state.data
+    causes = (error, getattr(error, "__cause__", None))
+    return any(isinstance(cause, OSError) and cause.errno in TRANSIENT for cause in causes)
+
+
+def step(name: str, epoch: int = 1) -> Callable[[Callable[..., Any]], Task[..., Ref]]:
+    """Make a task of a function that returns a record; the task returns its `Ref` with the seconds it took.
+
+    ``epoch`` is raised whenever the step's result changes within one version of the package.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Task[..., Ref]:
+        @wraps(function)
+        def run(*args: Any, **kwargs: Any) -> Ref:
+            started = time.perf_counter()
+            ref = save(function(*args, **kwargs))
+            return replace(ref, seconds=time.perf_counter() - started)
+
+        make = task(
+            name=name,
+            cache_key_fn=cache_key(name, epoch),
+            persist_result=True,
+            result_serializer="json",
+            retries=len(RETRY_DELAYS),
+            retry_delay_seconds=list(RETRY_DELAYS),
+            retry_condition_fn=transient,
+        )
+        return make(run)
+
+    return decorate
+
+
+@step("ingest")
+def ingest(source: SourceFile, options: ReadOptions) -> Any:
+    """Read the file."""
+    from microscopy import readers
+
+    return readers.read_micrograph(source.path, options)
+
+
+@step("denoise")
+def denoise(micrograph: Ref, options: DenoiseOptions, digest: str) -> Any:
+    """Denoise; ``digest`` identifies the experts and their weights."""
+    from models import denoising
+
+    return denoising.denoise(load(micrograph), options)
+
+
+@step("retrieve")
+def retrieve(micrograph: Ref, library: LibraryRef, options: RetrievalOptions) -> Any:
+    """Rank the templates of a library."""
+    from reconstruction import retrieval
+
+    return retrieval.retrieve(load(micrograph), open_library(library), options)
+
+
+@step("reconstruct")
+def reconstruct(micrograph: Ref, candidates: Ref, rank: int) -> Any:
+    """Refine the ``rank``-th candidate."""
+    from reconstruction import reconstruct as module
+
+    return module.reconstruct(load(micrograph), load(candidates), rank)
+
+
+@step("relax")
+def relax(reconstruction: Ref, potential: PotentialRef, options: RelaxOptions) -> Any:
+    """Relax the symmetrised crystal and give its energies."""
+    from models import formation, potentials
+
+    return formation.relax(load(reconstruction).symmetrised, potentials.load_potential(potential.wanted), options)
+
+
+@step("verify")
+def verify(micrograph: Ref, reconstruction: Ref, candidates: Ref, relaxation: Ref | None) -> Any:
+    """Hold the result against every check."""
+    from planning import verify as module
+
+    return module.verify(
+        load(micrograph), load(reconstruction), load(candidates), load(relaxation) if relaxation else None
+    )
+
+
+@step("plan")
+def plan(
+    verdict: Ref | None, tried: tuple[Branch, ...], situation: Situation, planner: Planner, max_attempts: int
+) -> Any:
+    """Choose what follows an attempt."""
+    from planning import planner as module
+
+    return module.plan(load(verdict) if verdict else None, tried, situation, planner, max_attempts)
+
+
+@step("report")
+def report(
+    name: str,
+    micrograph: Ref,
+    denoised: Ref,
+    candidates: Ref,
+    reconstruction: Ref,
+    relaxation: Ref | None,
+    verdict: Ref,
+    decisions: tuple[Ref, ...],
+    timings: Aside,
+) -> Any:
+    """Render everything that the run folder will hold; ``name`` is the file name that the report shows."""
+    from tasks import assembly
+
+    return assembly.assemble(
+        micrograph=replace(load(micrograph), source=name),
+        denoised=load(denoised),
+        candidates=load(candidates),
+        reconstruction=load(reconstruction),
+        relaxation=load(relaxation) if relaxation else None,
+        verdict=load(verdict),
+        decisions=[load(decision) for decision in decisions],
+        timings=timings.value,
+    )
