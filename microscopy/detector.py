@@ -22,8 +22,8 @@ def harmonics(count: int) -> np.ndarray:
 def segment_masks(optics: Optics, extent: np.ndarray, gpts: tuple[int, int], angle: float) -> np.ndarray:
     """Share of each diffraction pixel that each segment covers, shape (S, product of gpts), FFT order, box frame.
 
-    The quadrants are centred on the axes of a frame in which the box is turned by ``angle`` rad. Edges are antialiased, so that
-    the signal does not depend on how the box happens to sample them.
+    The quadrants are centred on the axes of a frame in which the box is turned by ``angle`` rad. Edges are
+    antialiased, so that the signal does not depend on how the box happens to sample them.
     """
     inner, outer = (1e-3 * limit / optics.wavelength for limit in optics.angles)
     shifts = (np.arange(SUPERSAMPLING) + 0.5) / SUPERSAMPLING - 0.5
@@ -47,28 +47,27 @@ def segment_masks(optics: Optics, extent: np.ndarray, gpts: tuple[int, int], ang
     return np.stack(masks)
 
 
-def lever(optics: Optics) -> float:
-    """Mean spatial frequency of the detector segments, 1/Å: what one electron more in a quadrant counts for."""
-    return float(np.mean(optics.angles)) * 1e-3 / optics.wavelength
-
-
 def phase_gradient(
     segments: Float[np.ndarray, "4 ..."], optics: Optics
 ) -> tuple[Float[np.ndarray, " ..."], Float[np.ndarray, " ..."]]:
     """Estimate ∇φ from the four quadrant signals.
+
+    A slowly varying phase shifts the bright disc by δ = ∇φ / 2π. What moves is its edge, which lies within the ring of
+    the detector: a quadrant's signal changes by √2 δ / (π k), k = α / λ, and that of the opposite one by as much the
+    other way (Lazić, Bosch & Lazar, Ultramicroscopy 160 (2016) 265). Details near the resolution limit are
+    transferred less.
 
     Parameters
     ----------
     segments
         Collected fraction of the beam in the quadrants centred on +x, +y, -x, -y of some frame, shape (4, ...).
     optics
-        Its collection angles set the scale.
+        Its aperture sets the scale.
 
     Returns
     -------
     tuple
-        (∂φ/∂x, ∂φ/∂y) in rad/Å, up to the transfer of the detector, in the same frame.
+        (∂φ/∂x, ∂φ/∂y) in rad/Å, in the same frame.
     """
-    # An electron in a quadrant of opening 90° lies, on average, sin(45°)/45° of the radius along the quadrant's axis.
-    scale = 2 * np.pi * lever(optics) * np.sin(np.pi / 4) / (np.pi / 4)
+    scale = 2 * np.pi * (np.pi / (2 * np.sqrt(2))) * 1e-3 * optics.convergence_angle / optics.wavelength
     return scale * (segments[0] - segments[2]), scale * (segments[1] - segments[3])

@@ -56,7 +56,8 @@ class CellImage:
     ----------
     fractions
         Fraction of the incident beam collected, shape (S, nb, na): S = 4 for quadrants (centred on +x, +y, -x and -y
-        of the slab, turned by ``detector_rotation``) and 1 for an annular detector; sample [s, j, i] is at fractional coordinates (i/na, j/nb).
+        of the slab, turned by ``detector_rotation``) and 1 for an annular detector; sample [s, j, i] is at fractional
+        coordinates (i/na, j/nb).
     cell
         Rows a, b as (x, y) in Å, slab frame.
     optics
@@ -317,7 +318,8 @@ def _projected_potential(
     kx, ky = (harmonics(n) / length for n, length in zip(gpts, extent, strict=True))
     k2 = kx[:, None] ** 2 + ky**2
     area = float(np.prod(extent)) / (gpts[0] * gpts[1])
-    factors = {z: LobatoParametrization().projected_scattering_factor(chemical_symbols[z])(k2) for z in set(numbers)}
+    table: Any = LobatoParametrization()
+    factors = {z: table.projected_scattering_factor(chemical_symbols[z])(k2) for z in set(numbers)}
     slices = np.zeros((round(height / thickness), *gpts), dtype=np.float32)
     which = np.minimum((positions[:, 2] / thickness).astype(int), len(slices) - 1)
     for index in np.unique(which):
