@@ -32,7 +32,7 @@ ANGSTROM = {
 SILENT = frozenset({"", "[]", "none", "undefined", "<undefined>", "px", "pixel", "pixels", "a.u.", "inch", "in", "cm"})
 """Units that say nothing about the specimen; inch and cm are a printing resolution."""
 
-_OTHER = re.compile(r"1/|/|\^-|⁻|-1$|rad|deg|°|ev|hz|^[munpf]?s$|^sec|channel", re.IGNORECASE)
+_OTHER = re.compile(r"/|[-−]\d|rad|deg|°|ev|hz|^[munpf]?s$|^sec|channel", re.IGNORECASE)
 """Reciprocal lengths, angles, energies, times: the axis is not a direction in the image plane."""
 
 ANISOTROPY = 0.005

@@ -129,6 +129,10 @@ _MAX_CUT = 0.35
 """Share of the height that a banner or a bar may take; more is the specimen (a hole, vacuum)."""
 _MIN_BAR = 0.05
 """Length of a scale bar as a share of the image width."""
+_LABEL = 0.08
+"""Distance between bar and label, letters included, as a share of the image height."""
+_SOFT = 2
+"""Rows over which anti-aliased letters fade out."""
 
 
 def _banner(image: np.ndarray) -> tuple[int, int] | None:
@@ -165,13 +169,12 @@ def _bar(image: np.ndarray) -> tuple[int, int] | None:
             solid = areas[index] >= 0.9 * tall * wide
             if not (solid and tall >= 2 and wide >= max(_MIN_BAR * width, 3 * tall)):
                 continue
-            reach = 0.08 * height + 3 * tall
-            start, stop = rows.start, rows.stop
-            for (r, c), area in zip(boxes, areas, strict=True):
-                beside = c.start < columns.stop + wide / 2 and c.stop > columns.start - wide / 2
-                near = r.start > rows.start - reach and r.stop < rows.stop + reach
-                if area >= 4 and beside and near:
-                    start, stop = min(start, r.start), max(stop, r.stop)
+            # The label: pixels of the same value close to the bar, and a margin for the soft edges of letters.
+            reach = int(_LABEL * height) + 3 * tall
+            above, left = max(0, rows.start - reach), max(0, columns.start - wide // 2)
+            window = image[above : rows.stop + reach, left : columns.stop + wide // 2] == value
+            drawn = above + np.flatnonzero(window.any(axis=1))
+            start, stop = max(0, int(drawn[0]) - _SOFT), min(height, int(drawn[-1]) + 1 + _SOFT)
             if height - start <= _MAX_CUT * height:
                 return start, height
             if stop <= _MAX_CUT * height:

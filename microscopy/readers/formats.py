@@ -99,6 +99,8 @@ def list_signals(path: Path) -> tuple[Format, list[Signal]]:
     file_format = _recognise(path)
     with guarded(path, file_format.name):
         signals = file_format.read(path)
+    if not signals and path.suffix.lower() == ".emi":
+        raise ReadError(f"{path}: holds no image; the .ser files with its pixels must lie beside it")
     if not signals:
         raise ReadError(f"{path}: holds no image that can be read as {file_format.name}")
     return file_format, signals

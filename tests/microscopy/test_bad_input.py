@@ -241,7 +241,7 @@ def test_axes_without_a_known_unit_are_an_image_without_calibration(tmp_path: Pa
 def test_emi_without_its_ser(tmp_path: Path) -> None:
     path = tmp_path / "lonely.emi"
     path.write_bytes(b"JL\x01\x00" + b"<ObjectInfo></ObjectInfo>" + bytes(64))
-    refuse(path)
+    assert ".ser files" in refuse(path)
 
 
 def test_permission_denied_and_other_system_errors(tmp_path: Path) -> None:
