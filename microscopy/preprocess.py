@@ -115,11 +115,10 @@ def crop_scale_bar(image: Num[np.ndarray, "H W"]) -> tuple[Num[np.ndarray, "H W"
         A sentence on what was cut; it says so when nothing was found.
     """
     height = image.shape[0]
-    spans = [span for span in (_banner(image), _bar(image)) if span is not None]
-    if not spans:
+    span = _banner(image) or _bar(image)
+    if span is None:
         return image, "no burnt-in scale bar was found; nothing was cropped"
-    top = max([stop for start, stop in spans if start == 0], default=0)
-    bottom = min([start for start, stop in spans if stop == height], default=height)
+    top, bottom = (span[1], height) if span[0] == 0 else (0, span[0])
     return image[top:bottom], f"burnt-in scale bar cropped: rows {top} to {bottom - 1} of {height} kept"
 
 
