@@ -1,0 +1,1 @@
+"""Templates: the known monolayers, their fingerprints, and the search among them."""

@@ -98,7 +98,7 @@ class Decoration:
         return f"{self.prototype.name}:" + "-".join(symbol for _, (symbol, _) in self.filling)
 
     def structure(self) -> Structure:
-        """Starting slab, cell and heights scaled from the reference compound by bond lengths."""
+        """Return the starting slab, cell and heights scaled from the reference compound by bond lengths."""
         prototype, filling = self.prototype, dict(self.filling)
         wanted = sum(_bond(prototype.radii, filling[i], filling[j]) for i, j in prototype.bonds)
         given = sum(_bond(prototype.radii, prototype.reference[i], prototype.reference[j]) for i, j in prototype.bonds)

@@ -17,7 +17,7 @@ import numpy as np
 from pymatgen.core import Composition, Lattice, Structure
 
 from library.decoration import Decoration, decorations, read_prototypes
-from library.geometry import BOND_FACTOR, OVERLAP_FACTOR, bonded_rank, closest_contact
+from library.geometry import BOND_FACTOR, OVERLAP_FACTOR, bond_network, closest_contact
 from microscopy.errors import AutoMatError, LibraryError, PotentialError
 from microscopy.slab import slab
 from models.potentials import Potential, load_potential
@@ -155,8 +155,7 @@ def unphysical(start: Structure, relaxed: Structure) -> str:
     """Why a relaxed decoration is not a monolayer of its type; empty when it is."""
     if closest_contact(relaxed) < OVERLAP_FACTOR:
         return "atoms overlap"
-    components, rank = bonded_rank(relaxed)
-    if components > 1 or rank != 2:
+    if bond_network(relaxed).ranks != (2,):
         return f"not one connected layer (bonds within {BOND_FACTOR} × covalent radii)"
     strain = np.abs(np.array(relaxed.lattice.abc[:2]) / np.array(start.lattice.abc[:2]) - 1)
     if strain.max() > MAX_STRAIN:
@@ -205,7 +204,7 @@ def _key(start: Structure, potential: Potential) -> str:
 
 
 def _first_clause(error: AutoMatError) -> str:
-    """The general part of a message, without the formula it starts with, so that reasons can be counted."""
+    """Return the general part of a message, without the formula it starts with, so that reasons can be counted."""
     return str(error).split(": ", 1)[-1].split(";")[0][:80]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from jaxtyping import Float
@@ -27,32 +29,52 @@ def closest_contact(structure: Structure) -> float:
     return float((distance / (radii[i] + radii[j])).min(initial=np.inf))
 
 
-def bonded_rank(structure: Structure) -> tuple[int, int]:
-    """Components per cell of the bond network, and in how many directions the least extended of them repeats.
+@dataclass(frozen=True, eq=False)
+class BondNetwork:
+    """The bonded components of a cell.
 
-    A layer is (1, 2); parallel ribbons have rank 1, molecules rank 0; bonds through c give rank 3.
+    Attributes
+    ----------
+    members
+        Site indices of each component.
+    periods
+        Integer lattice vectors along which each component repeats, first row zero, shape (K, 3) each.
+    ranks
+        In how many directions each repeats: 3 bulk, 2 layer, 1 chain, 0 molecule.
     """
+
+    members: tuple[tuple[int, ...], ...]
+    periods: tuple[np.ndarray, ...]
+    ranks: tuple[int, ...]
+
+
+def bond_network(structure: Structure) -> BondNetwork:
+    """Components of the graph of bonds (`BOND_FACTOR`) of a periodic structure."""
     radii = site_radii(structure)
     i, j, image, distance = structure.get_neighbor_list(2 * BOND_FACTOR * radii.max(), exclude_self=True)
     near = distance < BOND_FACTOR * (radii[i] + radii[j])
     links: list[list[tuple[int, np.ndarray]]] = [[] for _ in structure]
     for first, second, shift in zip(i[near], j[near], image[near], strict=True):
         links[first].append((int(second), np.rint(shift).astype(int)))
-    place: dict[int, np.ndarray] = {}
-    ranks = []
+    cell: dict[int, np.ndarray] = {}
+    members, periods, ranks = [], [], []
     for root in range(len(structure)):
-        if root in place:
+        if root in cell:
             continue
-        place[root] = np.zeros(3, dtype=int)
-        queue, periods = [root], [np.zeros(3, dtype=int)]
+        cell[root] = np.zeros(3, dtype=int)
+        queue, component, found = [root], [root], {(0, 0, 0)}
         while queue:
             site = queue.pop()
             for other, shift in links[site]:
-                cell = place[site] + shift
-                if other not in place:
-                    place[other] = cell
+                place = cell[site] + shift
+                if other not in cell:
+                    cell[other] = place
                     queue.append(other)
-                elif np.any(cell != place[other]):
-                    periods.append(cell - place[other])
-        ranks.append(int(np.linalg.matrix_rank(np.array(periods))))
-    return len(ranks), min(ranks)
+                    component.append(other)
+                else:
+                    x, y, z = (int(n) for n in place - cell[other])
+                    found.add((x, y, z))
+        members.append(tuple(component))
+        periods.append(np.array(sorted(found, key=lambda p: (sum(map(abs, p)), p))))
+        ranks.append(int(np.linalg.matrix_rank(periods[-1])))
+    return BondNetwork(tuple(members), tuple(periods), tuple(ranks))
