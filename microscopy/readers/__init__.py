@@ -28,6 +28,9 @@ ENERGIES = (10e3, 1500e3)
 ANGLES = (5.0, 80.0)
 """mrad: a probe of less than 5 mrad is wider than the distance between atoms."""
 
+FAINT = 1e-3
+"""Contrast as a share of the largest value below which single precision (1e-7) would start to show steps."""
+
 MISMATCH = 0.005
 """Relative difference between the user's and the file's pixel size that is called a disagreement."""
 
@@ -116,10 +119,14 @@ def read_micrograph(path: Path, options: ReadOptions | None = None) -> Micrograp
     image, more = _finished(path, signal, pixels, size, options)
     image, mask, repaired = repair(image, str(path))
     notices += more + ([repaired] if repaired else [])
-    believed = image if mask is None else image[mask]
-    if float(believed.min()) == float(believed.max()):
-        value = "zero" if not believed.flat[0] else f"{believed.flat[0]:.6g}"
+    believed = (image if mask is None else image[mask]).astype(np.float64)
+    low, high = float(believed.min()), float(believed.max())
+    if low == high:
+        value = "zero" if low == 0 else f"{low:.6g}"
         raise ReadError(f"{path}: every pixel is {value}; there is nothing to see, export the image again")
+    if high - low < FAINT * max(abs(low), abs(high)):
+        image = image - low
+        notices.append(f"a constant {low:.8g} subtracted: the contrast on top of it would be lost to rounding")
     energy = _plausible(options.beam_energy, signal.beam_energy, ENERGIES, "beam energy", "eV", notices)
     angle = _plausible(
         options.convergence_angle, signal.convergence_angle, ANGLES, "convergence angle", "mrad", notices

@@ -301,3 +301,10 @@ def test_awkward_names(tmp_path: Path, name: str) -> None:
 def test_names_in_the_file_give_the_modality_and_its_own_name_does_not(tmp_path: Path) -> None:
     assert read_micrograph(_hspy(tmp_path / "x.hspy")).modality is Modality.HAADF
     assert read_micrograph(_npy(tmp_path / "HAADF.npy")).modality is Modality.UNKNOWN
+
+
+def test_faint_contrast_on_a_large_constant_survives(tmp_path: Path) -> None:
+    counts = IMAGE.astype(np.int64)
+    micrograph = read_micrograph(_npy(tmp_path / "a.npy", counts + 4_000_000_000))
+    np.testing.assert_array_equal(micrograph.image, counts - counts.min())
+    assert any("subtracted" in notice for notice in micrograph.notices)
