@@ -83,7 +83,7 @@ def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions()) 
     # Experts see zero mean and unit variance, so that detector units of 1e-12 or 1e12 cannot matter.
     scaled = ((image - mean) / spread).astype(np.float32)
     seen = spectrum(scaled)
-    noise = float(np.sqrt(seen.sum(seen.noise, image.shape[1])))
+    noise = float(np.sqrt(seen.mean(seen.noise, image.shape[1])))
     if options.expert == AUTO:
         result, weights = _blend(scaled, micrograph.mask, seen, noise, options.strength)
     else:
@@ -111,7 +111,7 @@ def _blend(
     believed = seen.noise * strength
     floor = noise**2 * float(np.sqrt(2.0 / image.size))  # a variance from so many pixels is not known better
     risks = {
-        name: max(seen.sum((1 - gain) ** 2 * seen.power + (2 * gain - 1) * believed, width), floor)
+        name: max(seen.mean((1 - gain) ** 2 * seen.power + (2 * gain - 1) * believed, width), floor)
         for name, gain in gains.items()
     }
     total = sum(1.0 / risk for risk in risks.values())

@@ -56,7 +56,7 @@ class Spectrum:
     noise: Float[np.ndarray, "H K"]
     reflections: Bool[np.ndarray, "H K"]
 
-    def sum(self, quantity: Float[np.ndarray, "H K"], width: int) -> float:
+    def mean(self, quantity: Float[np.ndarray, "H K"], width: int) -> float:
         """Mean of a quantity over the full Fourier plane of an image ``width`` pixels wide."""
         weight = np.full(quantity.shape[1], 2.0)
         weight[0] = 1.0
