@@ -135,8 +135,8 @@ def reflections(view: Spectrum, q_max: float) -> tuple[Float[np.ndarray, "K 2"],
     q_low = max(1 / LONGEST_AXIS, 2.5 / view.extent)
     inside = (q > q_low) & (q < min(q_max, 0.98 * 0.5 / max(view.pixel_size)))
     ratio = np.where(inside, power / view.noise(q), 0.0)
-    # Independent coefficients: the blackman window correlates three neighbours along each axis.
-    independent = inside.sum() / (4 * 3)
+    # The padded grid holds four points per coefficient of the image.
+    independent = inside.sum() / 4
     threshold = np.log(max(independent, 10) / FALSE_REFLECTIONS)
     maxima = (ndimage.maximum_filter(ratio, size=5, mode="wrap") == ratio) & (ratio > threshold)
     maxima[gy <= 0, 0] = False  # gx = 0 holds both partners of a pair

@@ -78,6 +78,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         columns=columns,
         z_source="template",
         warnings=_warnings(candidates.lattice, scale, shear),
+        chi2=refined.chi2,
     )
 
 

@@ -125,6 +125,8 @@ class Reconstruction:
         difference over its standard error; shape (h, w), row ~ b, column ~ a, fractional steps.
     columns
         Fractional (u, v) of atomic columns found in the cell average without the model, shape (M, 2).
+    chi2
+        Weighted misfit per Fourier coefficient after refinement: about one when the model explains the image.
     z_source
         Where z comes from: ``"template"``, ``"bond lengths"`` or ``"relaxation"``; never measured.
     """
@@ -148,3 +150,4 @@ class Reconstruction:
     columns: Float[np.ndarray, "M 2"]
     z_source: str
     warnings: tuple[str, ...] = ()
+    chi2: float = 1.0

@@ -29,6 +29,9 @@ NOISE_QUANTILE = 0.3
 
 RINGS = 96
 
+SMOOTHING = 0.2
+"""Width in log q of the kernel that smooths the noise: a power law passes unchanged."""
+
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
@@ -142,10 +145,23 @@ def _radial_noise(q: np.ndarray, power: np.ndarray, q_max: float) -> tuple[np.nd
     order = np.argsort(ring, kind="stable")
     values, q_sorted = power[inside][order], q[inside][order]
     edges = np.searchsorted(ring[order], np.arange(RINGS + 1))
-    ring_q, ring_noise = [], []
+    ring_q, ring_noise, counts = [], [], []
     for start, stop in zip(edges[:-1], edges[1:], strict=True):
-        if stop - start >= 8:
+        if stop - start >= 4:
             ring_q.append(float(q_sorted[start:stop].mean()))
             ring_noise.append(float(np.quantile(values[start:stop], NOISE_QUANTILE)) / -np.log1p(-NOISE_QUANTILE))
-    floor = max(max(ring_noise, default=0.0) * 1e-12, np.finfo(float).tiny)
-    return np.array(ring_q), np.maximum(np.array(ring_noise), floor)
+            counts.append(stop - start)
+    noise = np.array(ring_noise)
+    noise = np.maximum(noise, max(float(noise.max(initial=0.0)) * 1e-12, np.finfo(float).tiny))
+    return np.array(ring_q), np.exp(_smooth(np.log(ring_q), np.log(noise), np.array(counts, dtype=float)))
+
+
+def _smooth(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Local linear regression of y on x with a Gaussian kernel: rings of few pixels borrow from their neighbours."""
+    delta = x[None, :] - x[:, None]
+    kernel = np.exp(-0.5 * (delta / SMOOTHING) ** 2) * weights
+    s0, s1, s2 = (kernel.sum(axis=1), (kernel * delta).sum(axis=1), (kernel * delta**2).sum(axis=1))
+    t0, t1 = kernel @ y, (kernel * delta) @ y
+    spread = s0 * s2 - s1**2
+    flat = spread < 1e-9 * s0**2
+    return np.where(flat, t0 / s0, (s2 * t0 - s1 * t1) / np.where(flat, 1.0, spread))

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from images import graphene, linear_image, mos2, oblique, tin_sulfide, turn
+
+from microscopy.micrograph import Micrograph, Modality
+from reconstruction.lattice import find_lattice, gauss_reduce
+
+Q_MAX = 2.1
+
+
+def index_of(cell, lattice):
+    """How many cells of the found lattice one true cell holds; fails unless that is a whole number of lattice vectors."""
+    matrix = cell @ np.linalg.inv(lattice.vectors)
+    assert np.abs(matrix - np.round(matrix)).max() < 0.02
+    return round(abs(np.linalg.det(matrix)))
+
+
+@pytest.mark.parametrize("structure", [graphene(), mos2(), tin_sulfide(), oblique()], ids=["C", "MoS2", "SnS", "PdSeCl"])
+@pytest.mark.parametrize("angle", [0.0, 17.0, 45.0])
+def test_finds_the_lattice_of_a_noisy_image(structure, angle):
+    micrograph, cell = linear_image(structure, matrix=turn(angle), noise=1.0)
+    lattice = find_lattice(micrograph, Q_MAX)
+    assert lattice is not None
+    assert index_of(cell, lattice) == 1
+    reduced = gauss_reduce(cell)[0]
+    lengths = np.linalg.norm(lattice.vectors, axis=1)
+    assert lengths == pytest.approx(np.linalg.norm(reduced, axis=1), rel=2e-3)
+    assert lattice.share > 0.99
+    assert not lattice.warnings
+
+
+def test_standard_errors_describe_the_scatter():
+    found, errors = [], []
+    for seed in range(12):
+        micrograph, cell = linear_image(mos2(), noise=2.0, seed=seed)
+        lattice = find_lattice(micrograph, Q_MAX)
+        assert lattice is not None
+        found.append(abs(np.linalg.det(lattice.vectors)) / abs(np.linalg.det(cell)) - 1)
+        errors.append(lattice.standard_errors.mean() / 3.16)
+    assert np.std(found) < 6 * np.mean(errors)
+    assert np.std(found) > 0.2 * np.mean(errors)
+
+
+def test_a_centred_cell_gives_its_sublattice():
+    structure = mos2()
+    structure.make_supercell([[1, 0, 0], [1, 2, 0], [0, 0, 1]])
+    micrograph, cell = linear_image(structure)
+    lattice = find_lattice(micrograph, Q_MAX)
+    assert lattice is not None
+    assert index_of(cell, lattice) == 2
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_has_no_lattice(seed):
+    image = np.random.default_rng(seed).normal(size=(160, 224)).astype(np.float32)
+    assert find_lattice(Micrograph(image, (0.12, 0.12), "", "noise"), Q_MAX) is None
+
+
+def test_a_sheared_scan_is_measured_as_it_is():
+    matrix = np.array([[1.05, 0.12], [0.0, 1.0]]) @ turn(8)
+    micrograph, cell = linear_image(mos2(), matrix=matrix)
+    lattice = find_lattice(micrograph, Q_MAX)
+    assert lattice is not None
+    assert index_of(cell, lattice) == 1
+
+
+def test_two_grains_are_noticed():
+    left, _ = linear_image(mos2(), shape=(256, 256), matrix=turn(3), noise=0.1)
+    right, _ = linear_image(tin_sulfide(), shape=(256, 256), matrix=turn(24), noise=0.1)
+    image = left.image.copy()
+    image[:, 128:] = right.image[:, 128:] * left.image.std() / right.image.std()
+    lattice = find_lattice(Micrograph(image, (0.16, 0.16), "", "grains", Modality.HAADF), Q_MAX)
+    assert lattice is None or (lattice.share < 0.8 and "one lattice" in lattice.warnings[0])
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    a=st.floats(1.5, 20), b=st.floats(1.5, 20), gamma=st.floats(25, 155), m=st.integers(-4, 4), swap=st.booleans()
+)
+def test_reduction_is_unique_and_keeps_the_area(a, b, gamma, m, swap):
+    angle = np.deg2rad(gamma)
+    cell = np.array([[a, 0], [b * np.cos(angle), b * np.sin(angle)]])
+    other = np.array([[1, 0], [m, 1]]) @ cell
+    other = other[::-1] if swap else other
+    first, second = gauss_reduce(cell)[0], gauss_reduce(other)[0]
+    assert np.linalg.norm(first, axis=1) == pytest.approx(np.linalg.norm(second, axis=1), rel=1e-6)
+    assert np.linalg.det(first) == pytest.approx(abs(np.linalg.det(cell)), rel=1e-6)
+    assert abs(first[0] @ first[1]) <= (first[0] @ first[0]) / 2 * (1 + 1e-9)
