@@ -16,6 +16,7 @@ from library.cleaning import CleaningError, clean
 from library.fingerprint import fingerprints
 from library.folder import write
 from library.generate import OPTIONS, POTENTIAL, Generated
+from library.geometry import as_periodic
 from library.records import Template
 from library.sources import Entry, Refusal, read_source
 from library.store import unique_ids
@@ -161,7 +162,7 @@ def merge(
 
 def _same(matcher: StructureMatcher, first: Template, second: Template) -> bool:
     """Whether two clean templates are one structure; their cells are reduced already."""
-    return bool(matcher.fit(first.structure, second.structure, skip_structure_reduction=True))
+    return bool(matcher.fit(as_periodic(first.structure), as_periodic(second.structure), skip_structure_reduction=True))
 
 
 def _build(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from jaxtyping import Float
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
 BOND_FACTOR = 1.35
 """Atoms nearer than this times the sum of their covalent radii are bonded: long ionic bonds included, van der
@@ -27,6 +27,11 @@ def closest_contact(structure: Structure) -> float:
     radii = site_radii(structure)
     i, j, _, distance = structure.get_neighbor_list(2 * OVERLAP_FACTOR * max(radii.max(), 1.0), exclude_self=True)
     return float((distance / (radii[i] + radii[j])).min(initial=np.inf))
+
+
+def as_periodic(structure: Structure) -> Structure:
+    """Mark a slab as periodic along c: pymatgen's matcher finds no mapping between cells that are not."""
+    return Structure(Lattice(structure.lattice.matrix), structure.species, structure.frac_coords)
 
 
 @dataclass(frozen=True, eq=False)
