@@ -130,9 +130,11 @@ class _Plane:
     @classmethod
     def of(cls, structure: Structure) -> _Plane:
         small = _smallest(structure)
-        formula, units = small.composition.get_reduced_formula_and_factor()
         species = np.array([site.specie.Z for site in small])
-        return cls(plane_cell(small), np.asarray(small.frac_coords[:, :2]), species, formula, round(units))
+        # Not pymatgen's factor: to it one nitrogen atom is half a formula unit of N2.
+        units = math.gcd(*(int(n) for n in np.unique(species, return_counts=True)[1]))
+        frac = np.asarray(small.frac_coords[:, :2])
+        return cls(plane_cell(small), frac, species, small.composition.reduced_formula, units)
 
     @property
     def area(self) -> float:

@@ -8,6 +8,7 @@ so that readers who trust the symbol, the number or the operations all build the
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -224,7 +225,8 @@ def _tabulated(hall: int) -> tuple[frozenset[bytes], frozenset[tuple[int, ...]]]
 
 def _text(setting: _Setting, comments: Sequence[str], tolerance: float | None) -> str:
     structure = setting.structure
-    formula, units = structure.composition.get_reduced_formula_and_factor()
+    formula = structure.composition.reduced_formula
+    units = math.gcd(*(round(n) for n in structure.composition.get_el_amt_dict().values()))
     number, symbol, hall = setting.space_group
     remarks = [setting.remark]
     if tolerance is not None:
@@ -238,7 +240,7 @@ def _text(setting: _Setting, comments: Sequence[str], tolerance: float | None) -
     lines += [
         f"_chemical_formula_structural '{formula}'",
         f"_chemical_formula_sum '{_formula_sum(structure)}'",
-        f"_cell_formula_units_Z {round(units)}",
+        f"_cell_formula_units_Z {units}",
     ]
     lines += [f"_cell_length_{n} {x:.8f}" for n, x in zip("abc", structure.lattice.abc, strict=True)]
     names = ("alpha", "beta", "gamma")

@@ -189,7 +189,7 @@ def _try(structure: Structure, tolerance: float) -> _Trial | None:
     if folding is None:
         return None
     small = folding.primitive
-    if len(small) != len(structure):
+    if not np.array_equal(folding.cell, np.eye(2)):
         dataset = layer_dataset(small, tolerance)
         if dataset is None:
             return None
@@ -260,8 +260,6 @@ def _fold(structure: Structure, dataset: spglib.SpglibDataset, tolerance: float)
     pure = np.all(dataset.rotations == np.eye(3, dtype=int), axis=(1, 2))
     count = int(pure.sum())
     frac = structure.frac_coords
-    if count == 1:
-        return _Folding(structure, np.eye(2), np.arange(len(structure)), frac)
     if len(structure) % count:
         return None
     # A subgroup of order n of the plane's translations has steps of 1/n.
@@ -347,12 +345,14 @@ def _symmetric_cell(cell: Float[np.ndarray, "2 2"], rotations: Float[np.ndarray,
 
 def _shortest_basis(translations: Float[np.ndarray, "T 2"], cell: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "2 2"]:
     """Gauss-reduced basis, in fractions of ``cell``, of the lattice with these translations; positive determinant."""
+    # From a reduced cell, the shortest vectors are within one cell of the translations.
+    rows = _reduced_rows(cell)
     grid = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)], dtype=float)
-    points = (translations[:, None, :] + grid[None, :, :]).reshape(-1, 2)
+    within = (translations @ np.linalg.inv(rows)) % 1.0
+    points = (within[:, None, :] + grid[None, :, :]).reshape(-1, 2) @ rows
     lengths = np.linalg.norm(points @ cell, axis=1)
     order = np.argsort(np.round(lengths, 9), kind="stable")
-    points, lengths = points[order], lengths[order]
-    points = points[lengths > 1e-6]
+    points = points[order][lengths[order] > 1e-6]
     first = points[0]
     cross = first[0] * points[:, 1] - first[1] * points[:, 0]
     second = points[np.flatnonzero(np.abs(cross) > 1e-6)[0]]
@@ -363,6 +363,19 @@ def _shortest_basis(translations: Float[np.ndarray, "T 2"], cell: Float[np.ndarr
     if np.linalg.norm(other @ cell) < np.linalg.norm(second @ cell) * (1 + 1e-6):
         second = other
     return np.array([first, second])
+
+
+def _reduced_rows(cell: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "2 2"]:
+    """Unimodular rows that make a plane cell Gauss-reduced."""
+    rows = np.eye(2)
+    while True:
+        a, b = rows @ cell
+        if a @ a > b @ b:
+            rows, a, b = rows[::-1], b, a
+        m = round(float(a @ b) / float(a @ a))
+        if m == 0:
+            return rows
+        rows = np.array([rows[0], rows[1] - m * rows[0]])
 
 
 def _rebuild(like: Structure, cell: Float[np.ndarray, "2 2"], frac: Float[np.ndarray, "N 3"]) -> Structure:
