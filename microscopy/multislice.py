@@ -280,8 +280,9 @@ def _scan(
     import abtem
 
     numbers, coordinates, height = _boxed(structure, rows, extent)
-    # numpy's FFT: FFTW chooses its plan by timing, and the last bit of the result, hence a Poisson count, with it.
-    settings = {"device": "cpu", "fft": "numpy", "precision": "float32", "diagnostics.progress_bar": False}
+    # FFTW chooses a plan by timing unless told to estimate: the last bit would vary, and with it a Poisson count.
+    fftw = {"fft": "fftw", "fftw.planning_effort": "FFTW_ESTIMATE", "fftw.threads": 1}
+    settings = {"device": "cpu", "precision": "float32", "diagnostics.progress_bar": False, **fftw}
     with abtem.config.set(settings), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # abTEM warns of thresholds that concern its own detectors
         thickness = height / np.ceil(height / _SLICE)

@@ -25,7 +25,9 @@ def test_view_is_inverted_exactly():
 
 def test_undisturbed_probe_follows_the_raster():
     rng = np.random.default_rng(0)
-    np.testing.assert_array_equal(probe_positions((4, 6), (0.1, 0.2), np.zeros(2), 0.0, rng), raster((4, 6), (0.1, 0.2)))
+    np.testing.assert_array_equal(
+        probe_positions((4, 6), (0.1, 0.2), np.zeros(2), 0.0, rng), raster((4, 6), (0.1, 0.2))
+    )
 
 
 def test_drift_starts_at_zero_ends_at_one_and_slows_down():
@@ -46,12 +48,14 @@ def test_apparent_map_follows_the_drifting_crystal():
     error = apparent.to_image(seen) - raster(shape, pixel_size)
     # What is left is the curvature of the drift: at most an eighth of its change of rate.
     assert np.abs(error).max() < 0.15 * np.abs(drift).max()
-    assert np.abs((view.to_image(seen) - raster(shape, pixel_size))).max() > 0.8
+    assert np.abs(view.to_image(seen) - raster(shape, pixel_size)).max() > 0.8
     assert np.abs(error.mean(axis=(0, 1))).max() < 0.02
 
 
 def test_jitter_moves_whole_lines_along_x_by_the_asked_rms():
-    points = probe_positions((4000, 3), (0.1, 0.1), np.zeros(2), 0.25, np.random.default_rng(3)) - raster((4000, 3), (0.1, 0.1))
+    points = probe_positions((4000, 3), (0.1, 0.1), np.zeros(2), 0.25, np.random.default_rng(3)) - raster(
+        (4000, 3), (0.1, 0.1)
+    )
     np.testing.assert_array_equal(points[..., 1], 0)
     np.testing.assert_allclose(points[:, 0, 0], points[:, 2, 0], atol=1e-12)
     assert points[:, 0, 0].std() == pytest.approx(0.25, rel=0.05)
