@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -61,8 +62,10 @@ def _root(
 
         print(f"automat {installed('automat-stem')}")
         raise typer.Exit
-    logging.basicConfig(stream=sys.stderr, level=logging.INFO if verbose else logging.CRITICAL)
-    logging.getLogger("automat").setLevel(logging.DEBUG if verbose else logging.CRITICAL)
+    logger = logging.getLogger("automat")
+    logger.propagate = False
+    logger.addHandler(logging.StreamHandler() if verbose else logging.NullHandler())
+    logger.setLevel(logging.DEBUG if verbose else logging.CRITICAL)
     if not verbose:  # warnings of third-party packages are nothing that a user can act on
         warnings.simplefilter("ignore")
 
@@ -268,7 +271,7 @@ def _reconstruct(
             settings = _settings(config, overrides)
             prefect.wait()
             for path in files:
-                with listening(lambda stage, name=path.name: watch.say(f"{name}: {stage}")), _quiet_stdout():
+                with listening(partial(watch.stage, path.name)), _quiet_stdout():
                     outcome = reconstruct_file(path, settings, out)
                 failed |= outcome.result.error is not None
                 if as_json:

@@ -80,10 +80,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Attempt:
-    """References to what one attempt found."""
+    """References to what one attempt found; no reconstruction where no template fits."""
 
     candidates: Ref
-    reconstruction: Ref
+    reconstruction: Ref | None
     relaxation: Ref | None
     verdict: Ref
 
@@ -185,39 +185,46 @@ def _attempts(
     search = Search(settings.retrieval)
     tried: list[Branch] = []
     done: list[Attempt] = []
-    first_error: AutoMatError | None = None
     while True:
-        candidates = journal.call(steps.retrieve, micrograph, library, search.options)
         verdict: Ref | None = None
+        candidates = journal.call(steps.retrieve, micrograph, library, search.options)
+        hypotheses = len(load(candidates).items)
         try:
-            done.append(_attempt(micrograph, candidates, search.rank, potential, settings, journal))
+            rank = search.rank if search.rank < hypotheses else None
+            done.append(_attempt(micrograph, candidates, rank, potential, settings, journal))
             verdict = done[-1].verdict
-        except AutoMatError as error:
-            # Another branch may find what this one did not; a potential that fails outright is no matter of search.
-            if not done and journal.stage != "reconstruct":
+        except AutoMatError:
+            if not done:
                 raise
-            first_error = first_error or error
-        situation = _situation(micrograph, candidates, search)
+            logger.debug("attempt %d failed", len(tried) + 1, exc_info=True)
+        situation = Situation(
+            candidates_left=max(0, hypotheses - search.rank - 1),
+            element_filter=search.options.use_elements and _restricted(micrograph),
+        )
         decision = journal.call(steps.plan, verdict, tuple(tried), situation, settings.planner, settings.max_attempts)
         journal.decisions.append(decision)
         branch = load(decision).branch
         if branch in (Branch.ACCEPT, Branch.GIVE_UP):
-            break
+            return max(done, key=_merit)  # max keeps the first of equals
         tried.append(branch)
         search = search.after(branch)
-    if not done:
-        journal.stage = "reconstruct"
-        assert first_error is not None
-        raise first_error
-    return max(done, key=_merit)  # max keeps the first of equals
 
 
 def _attempt(
-    micrograph: Ref, candidates: Ref, rank: int, potential: PotentialRef | None, settings: Settings, journal: Journal
+    micrograph: Ref,
+    candidates: Ref,
+    rank: int | None,
+    potential: PotentialRef | None,
+    settings: Settings,
+    journal: Journal,
 ) -> Attempt:
-    reconstruction = journal.call(steps.reconstruct, micrograph, candidates, rank)
-    relaxation = journal.call(steps.relax, reconstruction, potential, settings.relax) if potential else None
-    verdict = journal.call(steps.verify, micrograph, reconstruction, candidates, relaxation)
+    """Make one attempt on the ``rank``-th hypothesis; None when there is no hypothesis."""
+    reconstruction = relaxation = None
+    if rank is not None:
+        reconstruction = journal.call(steps.reconstruct, micrograph, candidates, rank)
+        if potential is not None:
+            relaxation = journal.call(steps.relax, reconstruction, potential, settings.relax)
+    verdict = journal.call(steps.verify, micrograph, candidates, reconstruction, relaxation)
     return Attempt(candidates, reconstruction, relaxation, verdict)
 
 
@@ -226,12 +233,9 @@ def _merit(attempt: Attempt) -> tuple[int, float]:
     return RANK[verdict.status], verdict.confidence
 
 
-def _situation(micrograph: Ref, candidates: Ref, search: Search) -> Situation:
+def _restricted(micrograph: Ref) -> bool:
     known = load(micrograph)
-    return Situation(
-        candidates_left=max(0, len(load(candidates).items) - search.rank - 1),
-        element_filter=search.options.use_elements and bool(known.elements or known.formula),
-    )
+    return bool(known.elements or known.formula)
 
 
 def _failed(path: Path, source: SourceFile | None, error: Exception, journal: Journal, out: Path) -> Outcome:

@@ -47,6 +47,10 @@ class Watch:
         """Describe what is going on."""
         self._progress.update(self._task, description=text)
 
+    def stage(self, name: str, stage: str) -> None:
+        """Say which stage of a file's run has begun."""
+        self.say(f"{name}: {stage}")
+
     def advance(self) -> None:
         """Count one file as done."""
         self._progress.advance(self._task)
@@ -83,7 +87,7 @@ def show_outcome(path: Path, outcome: Outcome) -> None:
     lines += [Text(f"Note: {note}", style="yellow") for note in _notes(result)]
     if outcome.folder:
         report = outcome.folder / "report.html"
-        lines.append(Text.assemble(("Report  ", "dim"), str(report if report.is_file() else outcome.folder)))
+        lines.append(Text.assemble(("Report       ", "dim"), str(report if report.is_file() else outcome.folder)))
     colour = COLOURS[str(result.status)]
     title = Text.assemble((path.name, "bold"), "  ", (str(result.status), f"bold {colour}"))
     _console().print(Panel(Group(*lines), title=title, title_align="left", border_style=colour))
@@ -95,7 +99,8 @@ def _facts(result: Result) -> Table:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column()
-    grid.add_row("Answer", Text(words.verdict_sentence(result)))
+    if result.status != "accepted":  # then the rows below say it all
+        grid.add_row("Answer", Text(words.verdict_sentence(result)))
     found, energy = result.structure, result.energy
     if found:
         grid.add_row("Formula", Text(words.formula(found.formula), style="bold"))
@@ -121,27 +126,24 @@ def _notes(result: Result) -> list[str]:
 
 def show_inspection(found: Inspection) -> None:
     """Print the signals of a file."""
-    table = Table(title=f"{found.path}  ({found.format})", title_justify="left", title_style="bold")
-    for heading in ("signal", "name", "shape", "type", "pixel size (Å)", "field (nm)", "range", "modality", "remarks"):
-        table.add_column(heading, overflow="fold")
-    for signal in found.signals:
-        table.add_row(
-            str(signal.index),
-            Text(signal.name),
-            " × ".join(map(str, signal.shape)),
-            signal.dtype,
-            _pair(signal.pixel_size, 4),
-            _pair(signal.field_of_view, 2),
-            "–" if signal.range is None else f"{signal.range[0]:.4g} … {signal.range[1]:.4g}",
-            str(signal.modality),
-            Text("; ".join([*([signal.problem] if signal.problem else []), *signal.notes])),
-        )
-    _console().print(table)
     optics = [
         f"{found.beam_energy / 1e3:g} kV" if found.beam_energy else "",
         f"{found.convergence_angle:g} mrad" if found.convergence_angle else "",
     ]
-    _console().print(Text("  ".join(["sha256 " + found.sha256, *filter(None, optics)]), style="dim"))
+    console = _console()
+    console.print(Text.assemble((found.path, "bold"), "  ", ", ".join([found.format, *filter(None, optics)])))
+    for signal in found.signals:
+        facts = {
+            "pixel size": _pair(signal.pixel_size, ".4g", "Å") or "none: give --pixel-size",
+            "field of view": _pair(signal.field_of_view, ".2f", "nm"),
+            "range": "" if signal.range is None else f"{signal.range[0]:.4g} to {signal.range[1]:.4g}",
+            "modality": str(signal.modality),
+        }
+        shape = " × ".join(map(str, signal.shape))
+        console.print(Text.assemble(f"  {signal.index}  ", (signal.name, "bold"), f"  {shape} {signal.dtype}"))
+        console.print(Text("     " + ", ".join(f"{name} {value}" for name, value in facts.items() if value)))
+        for remark in ([signal.problem] if signal.problem else []) + list(signal.notes):
+            console.print(Text(f"     {remark}", style="yellow"))
 
 
 def show_library(library: Library) -> None:
@@ -169,8 +171,9 @@ def show_templates(rows: list[dict[str, Any]], total: int) -> None:
         _console().print(f"{len(rows)} of {total} templates shown; --limit shows more", style="dim")
 
 
-def _pair(values: tuple[float, float] | None, digits: int) -> str:
+def _pair(values: tuple[float, float] | None, form: str, unit: str) -> str:
+    """Show (y, x) as one number where both are the same."""
     if values is None:
-        return "–"
-    y, x = (f"{value:.{digits}g}" if digits > 2 else f"{value:.{digits}f}" for value in values)
-    return y if y == x else f"{y} × {x}"
+        return ""
+    y, x = (format(value, form) for value in values)
+    return f"{y} {unit}" if y == x else f"{y} × {x} {unit}"

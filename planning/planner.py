@@ -6,28 +6,28 @@ most until the attempts are used up.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from planning.records import Branch, Decision, Status, Verdict
 
 MAX_ATTEMPTS = 4
-"""Attempts on one image: the first, a wider search, without the element filter, and one more hypothesis."""
+"""Attempts on one image: the first, a wider search, one without the element filter, and one more hypothesis."""
 
 Planner = Literal["rules", "none"]
 
-HOPELESS = frozenset({"lattice"})
+HOPELESS = frozenset({"lattice", "one_lattice"})
 """Checks that no other hypothesis can mend: no template makes an image periodic."""
 
-STABILITY = frozenset({"relaxation", "displacement", "energy", "distances"})
+STABILITY = frozenset({"distances", "relaxation", "displacement", "relaxed_strain", "energy"})
 """The structure fits the image but is no stable crystal: another hypothesis may be."""
 
 AMBIGUITY = frozenset({"margin"})
 """Hypotheses that fit equally well stay so: the honest end is an ambiguous answer with its alternatives."""
 
-FOR_FIT = (Branch.WIDEN_SEARCH, Branch.DROP_ELEMENT_FILTER, Branch.NEXT_TEMPLATE)
-"""After any other check, the structure does not explain the image: look further before trying worse candidates."""
+FOR_FIT = (Branch.WIDEN_SEARCH, Branch.DROP_ELEMENT_FILTER)
+"""After any other check, the structure does not explain the image: look further. The next hypothesis fits worse."""
 
 FOR_STABILITY = (Branch.NEXT_TEMPLATE, Branch.WIDEN_SEARCH)
 
@@ -60,7 +60,7 @@ def plan(
     Parameters
     ----------
     verdict
-        Of the last attempt; None when the search or the reconstruction itself failed.
+        Of the last attempt; None when a stage of it failed.
     tried
         Branches taken so far, in order; one fewer than the attempts made.
     situation
@@ -87,16 +87,24 @@ def plan(
 def legal_branches(verdict: Verdict | None, tried: Sequence[Branch], situation: Situation) -> tuple[Branch, ...]:
     """Branches that may follow, preferred first.
 
-    ``redenoise`` is never offered: retrieval and reconstruction measure the raw image, whose noise is known.
+    ``redenoise`` is never offered: retrieval and reconstruction measure the raw image, whose noise is known. The
+    user's elements are doubted only when nothing made of them resembles the image.
     """
-    failed = frozenset() if verdict is None else {check.name for check in verdict.checks if not check.passed}
-    return tuple(branch for branch in _remedies(failed) if _possible(branch, tried, situation))
+    rejected = verdict is None or verdict.status is Status.REJECTED
+    return tuple(
+        branch
+        for branch in _remedies(verdict)
+        if _possible(branch, tried, situation) and (rejected or branch is not Branch.DROP_ELEMENT_FILTER)
+    )
 
 
-def _remedies(failed: Set[str]) -> tuple[Branch, ...]:
+def _remedies(verdict: Verdict | None) -> tuple[Branch, ...]:
+    if verdict is None:
+        return FOR_FIT
+    failed = {check.name for check in verdict.checks if not check.passed}
     if failed & HOPELESS:
         return ()
-    if not failed or failed - STABILITY - AMBIGUITY:
+    if failed - STABILITY - AMBIGUITY:
         return FOR_FIT
     return FOR_STABILITY if failed & STABILITY else ()
 
@@ -113,6 +121,6 @@ def _possible(branch: Branch, tried: Sequence[Branch], situation: Situation) -> 
 
 def _why(verdict: Verdict | None) -> str:
     if verdict is None:
-        return "no structure was found"
+        return "a stage failed"
     failed = ", ".join(check.name for check in verdict.checks if not check.passed)
     return f"{verdict.status}: {failed} failed" if failed else f"{verdict.status}: {verdict.reason}"

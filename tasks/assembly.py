@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pymatgen.core import Composition
+
 from microscopy.errors import AutoMatError
 from microscopy.micrograph import Micrograph
 from models.records import Denoised, Relaxation
@@ -67,7 +69,7 @@ def assemble(
     micrograph: Micrograph,
     denoised: Denoised,
     candidates: Candidates,
-    reconstruction: Reconstruction,
+    reconstruction: Reconstruction | None,
     relaxation: Relaxation | None,
     verdict: Verdict,
     decisions: Sequence[Decision],
@@ -80,7 +82,7 @@ def assemble(
     from reporting.result import build_result
     from reporting.thumbnail import thumbnail
 
-    others = alternatives(candidates, reconstruction)
+    others = alternatives(candidates, reconstruction) if reconstruction else ()
     result = build_result(
         micrograph,
         verdict,
@@ -92,9 +94,10 @@ def assemble(
         decisions=decisions,
         timings=timings,
         versions=versions(),
+        warnings=contradictions(micrograph, reconstruction) if reconstruction else (),
     )
     overlay = None
-    if micrograph.pixel_size is not None:
+    if reconstruction and micrograph.pixel_size is not None:
         overlay = overlay_png(
             micrograph.image,
             micrograph.pixel_size,
@@ -104,7 +107,7 @@ def assemble(
         )
     return RunFiles(
         result=result.to_dict(),
-        structure_cif=structure_cif(reconstruction.symmetrised, tolerance=reconstruction.symmetry_tolerance),
+        structure_cif=_released(reconstruction),
         relaxed_cif=structure_cif(relaxation.structure) if relaxation else None,
         alternative_cifs=tuple(checked_cif(each.structure) for each in others),
         overlay=overlay,
@@ -170,6 +173,23 @@ def alternatives(candidates: Candidates, chosen: Reconstruction) -> tuple[Candid
         if each.probability >= MIN_PROBABILITY and (each.template, each.origin) != (best.template, best.origin)
     ]
     return tuple(others[:ALTERNATIVES])
+
+
+def contradictions(micrograph: Micrograph, found: Reconstruction) -> tuple[str, ...]:
+    """Sentences about what was found against what the user knows."""
+    symbols = {site.specie.symbol for site in found.structure}
+    if micrograph.elements and symbols != set(micrograph.elements):
+        return (f"The structure has other elements than the {', '.join(micrograph.elements)} that were given.",)
+    formula = str(found.structure.composition.reduced_formula)
+    if micrograph.formula and Composition(micrograph.formula).reduced_formula != formula:
+        return (f"The structure is not the {micrograph.formula} that was given.",)
+    return ()
+
+
+def _released(found: Reconstruction | None) -> str | None:
+    from reconstruction.cif import structure_cif
+
+    return structure_cif(found.symmetrised, tolerance=found.symmetry_tolerance) if found else None
 
 
 def versions() -> dict[str, str]:

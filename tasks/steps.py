@@ -121,13 +121,11 @@ def relax(reconstruction: Ref, potential: PotentialRef, options: RelaxOptions) -
 
 
 @step("verify")
-def verify(micrograph: Ref, reconstruction: Ref, candidates: Ref, relaxation: Ref | None) -> Any:
+def verify(micrograph: Ref, candidates: Ref, reconstruction: Ref | None, relaxation: Ref | None) -> Any:
     """Hold the result against every check."""
     from planning import verify as module
 
-    return module.verify(
-        load(micrograph), load(reconstruction), load(candidates), load(relaxation) if relaxation else None
-    )
+    return module.verify(load(micrograph), load(candidates), _loaded(reconstruction), _loaded(relaxation))
 
 
 @step("plan")
@@ -137,7 +135,7 @@ def plan(
     """Choose what follows an attempt."""
     from planning import planner as module
 
-    return module.plan(load(verdict) if verdict else None, tried, situation, planner, max_attempts)
+    return module.plan(_loaded(verdict), tried, situation, planner, max_attempts)
 
 
 @step("report")
@@ -146,7 +144,7 @@ def report(
     micrograph: Ref,
     denoised: Ref,
     candidates: Ref,
-    reconstruction: Ref,
+    reconstruction: Ref | None,
     relaxation: Ref | None,
     verdict: Ref,
     decisions: tuple[Ref, ...],
@@ -159,9 +157,13 @@ def report(
         micrograph=replace(load(micrograph), source=name),
         denoised=load(denoised),
         candidates=load(candidates),
-        reconstruction=load(reconstruction),
-        relaxation=load(relaxation) if relaxation else None,
+        reconstruction=_loaded(reconstruction),
+        relaxation=_loaded(relaxation),
         verdict=load(verdict),
         decisions=[load(decision) for decision in decisions],
         timings=timings.value,
     )
+
+
+def _loaded(ref: Ref | None) -> Any:
+    return load(ref) if ref else None

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from planning.planner import MAX_ATTEMPTS, Situation, legal_branches, plan
+from planning.records import Branch, Check, Status, Verdict
+
+NAMES = ["lattice", "one_lattice", "template", "fit", "shift", "strain", "distances", "margin", "relaxation", "energy"]
+ENDS = (Branch.ACCEPT, Branch.GIVE_UP)
+
+verdicts = st.none() | st.builds(
+    lambda failed, status: verdict(status, *failed), st.sets(st.sampled_from(NAMES)), st.sampled_from(list(Status)[:3])
+)
+situations = st.builds(Situation, st.integers(0, 20), st.booleans())
+
+
+def verdict(status: Status, *failed: str) -> Verdict:
+    checks = tuple(Check(name, 0.0, 1.0, name not in failed, "") for name in NAMES)
+    return Verdict(checks, 0.5, status, "why")
+
+
+def test_an_accepted_attempt_ends_the_run() -> None:
+    assert plan(verdict(Status.ACCEPTED), (), Situation(9, True)).branch is Branch.ACCEPT
+
+
+def test_an_ambiguous_answer_is_reported_not_thrown_away() -> None:
+    decision = plan(verdict(Status.AMBIGUOUS, "margin"), (), Situation(9, True))
+    assert decision.branch is Branch.ACCEPT
+    assert "margin" in decision.reason
+
+
+def test_nothing_makes_an_aperiodic_image_periodic() -> None:
+    assert plan(verdict(Status.REJECTED, "lattice", "template"), (), Situation(9, True)).branch is Branch.GIVE_UP
+
+
+@pytest.mark.parametrize("name", ["template", "fit", "shift", "strain"])
+def test_a_bad_fit_widens_the_search_first_and_doubts_the_elements_next(name: str) -> None:
+    bad = verdict(Status.REJECTED, name)
+    assert plan(bad, (), Situation(9, True)).branch is Branch.WIDEN_SEARCH
+    assert plan(bad, (Branch.WIDEN_SEARCH,), Situation(9, True)).branch is Branch.DROP_ELEMENT_FILTER
+    assert plan(bad, (Branch.WIDEN_SEARCH,), Situation(9, False)).branch is Branch.GIVE_UP
+
+
+def test_the_users_elements_are_not_doubted_for_a_fit_that_is_merely_imperfect() -> None:
+    branches = legal_branches(verdict(Status.AMBIGUOUS, "fit"), (), Situation(9, True))
+    assert branches == (Branch.WIDEN_SEARCH,)
+
+
+def test_an_unstable_crystal_gives_way_to_the_next_hypothesis_while_there_is_one() -> None:
+    unstable = verdict(Status.AMBIGUOUS, "energy")
+    assert plan(unstable, (), Situation(1, False)).branch is Branch.NEXT_TEMPLATE
+    assert plan(unstable, (), Situation(0, False)).branch is Branch.WIDEN_SEARCH
+
+
+def test_without_planner_the_first_attempt_is_kept() -> None:
+    decision = plan(verdict(Status.AMBIGUOUS, "fit"), (), Situation(9, True), "none")
+    assert (decision.branch, decision.chosen_by) == (Branch.ACCEPT, "none")
+    assert plan(verdict(Status.REJECTED, "fit"), (), Situation(9, True), "none").branch is Branch.GIVE_UP
+
+
+@given(st.lists(verdicts, min_size=MAX_ATTEMPTS, max_size=MAX_ATTEMPTS), situations)
+def test_a_run_ends_within_the_bound_and_never_takes_an_illegal_branch(
+    story: list[Verdict | None], situation: Situation
+) -> None:
+    tried: list[Branch] = []
+    for attempt in story:
+        decision = plan(attempt, tried, situation)
+        assert decision == plan(attempt, tried, situation)
+        if decision.branch in ENDS:
+            break
+        assert decision.branch in legal_branches(attempt, tried, situation)
+        tried.append(decision.branch)
+    else:
+        pytest.fail("more attempts than allowed")
