@@ -28,7 +28,7 @@ from microscopy.micrograph import Micrograph
 from microscopy.multislice import CellImage, cached_cell_images, cell_images
 from microscopy.noise import poisson_counts
 from microscopy.optics import Optics
-from microscopy.scan import View, orthogonal_part, probe_positions
+from microscopy.scan import View, orthogonal_part, probe_positions, raster
 from microscopy.slab import plane_cell
 from microscopy.structures import load_structure
 from microscopy.writers import TIFF_SUFFIXES, write_text, write_tiff
@@ -351,4 +351,7 @@ def _recorded(
         return np.asarray(signal[0])
     gradient = np.einsum("ij,jhw->ihw", axes, signal)
     image, _ = integrate_dpc(gradient[1], gradient[0], options.pixel_size)
-    return image
+    # Integration takes the mean gradient for descan and removes it. There is none here: the mean belongs to the cells
+    # that the edges cut, and without it the image would be tilted.
+    nominal = raster(options.shape, options.pixel_size)
+    return np.asarray(image + (nominal - nominal.mean(axis=(0, 1))) @ gradient.mean(axis=(1, 2)))
