@@ -38,6 +38,9 @@ SHIPPED = Path(__file__).parent / "references"
 SCHEMA = 1
 ALL_CELL = (1, 1, 1, 1, 1, 1)
 
+LOWEST = -6.0
+"""eV/atom; the most stable compounds (fluorides and oxides of groups 2 to 4) reach -4.5. Lower is an artefact."""
+
 REFERENCE_OPTIONS = RelaxOptions(max_force=0.02, max_steps=500, max_seconds=900.0)
 """Residual forces below 0.02 eV/Å leave less than 1 meV/atom in an elemental crystal."""
 
@@ -112,6 +115,9 @@ def relax(structure: Structure, potential: Potential, options: RelaxOptions | No
     if references.missing:
         reasons = ", ".join(f"{element} ({reason})" for element, reason in sorted(references.missing.items()))
         notes.append(f"no formation energy: no reference for {reasons}")
+    if energy is not None and energy < LOWEST:
+        notes.append(f"no formation energy: {potential.name} gives {energy:.3g} eV/atom, which no compound has")
+        energy = None
     if energy is not None and potential.scale != "PBE":
         notes.append(
             f"the energy scale of {potential.name} is {potential.scale}; check it before comparing with others"

@@ -30,6 +30,9 @@ SYMMETRY_TOLERANCE = 0.01
 MIN_DISTANCE = 0.4
 """Å; shorter than any bond (H2: 0.74 Å), where a potential's answer means nothing."""
 
+MAX_FORCE = 100.0
+"""eV/Å left at the end; ten times what a bond bears. Beyond it a potential extrapolates, often into a hole."""
+
 MAX_STRAIN = 0.5
 """Largest |logarithmic strain| of an axis before the run is stopped: the cell is collapsing or falling apart."""
 
@@ -75,7 +78,8 @@ def relax_in_plane(structure: Structure, potential: Potential, options: RelaxOpt
     Raises
     ------
     PotentialError
-        If the structure is not an ordered slab, has an element the potential does not cover, or a number is not finite.
+        If the structure is not an ordered slab, has an element the potential does not cover, or the relaxation
+        collapses.
     """
     options = options or RelaxOptions()
     atoms = to_atoms(structure)
@@ -120,7 +124,7 @@ def minimise(atoms: Atoms, cell_mask: tuple[int, ...], options: RelaxOptions) ->
     Raises
     ------
     PotentialError
-        If a number is not finite.
+        If a number is not finite, or a force is beyond `MAX_FORCE` at the end: no energy there means anything.
     """
     if options.keep_symmetry:
         atoms.set_constraint(FixSymmetry(atoms, symprec=SYMMETRY_TOLERANCE))
@@ -128,11 +132,15 @@ def minimise(atoms: Atoms, cell_mask: tuple[int, ...], options: RelaxOptions) ->
     moving: Any = FrechetCellFilter(atoms, mask=cell_mask)
     optimizer = BFGS(moving, logfile=None, maxstep=MAX_STEP)
     deadline = time.monotonic() + options.max_seconds
+    # A start may be squeezed and recover; growing forces, or forces beyond any squeeze, do not come back.
+    hopeless = min(max(MAX_FORCE, 2 * _largest(moving.get_forces())), 10 * MAX_FORCE)
     stopped = ""
     with warnings.catch_warnings():
         # The matrix logarithm of a deformation is "inaccurate" at 1e-13, far below the forces' own noise.
         warnings.filterwarnings("ignore", "logm result may be inaccurate", RuntimeWarning)
         for _ in optimizer.irun(fmax=options.max_force, steps=options.max_steps):
+            if _largest(moving.get_forces()) > hopeless:
+                break
             if _log_strain(start, np.array(atoms.cell)) > MAX_STRAIN:
                 stopped = f"stopped: the cell changed by more than {np.expm1(MAX_STRAIN):.0%}"
                 break
@@ -140,9 +148,13 @@ def minimise(atoms: Atoms, cell_mask: tuple[int, ...], options: RelaxOptions) ->
                 stopped = f"stopped after {options.max_seconds:g} s"
                 break
     energy = float(atoms.get_potential_energy())
-    max_force = float(np.linalg.norm(moving.get_forces(), axis=1).max())
-    if not (np.isfinite([energy, max_force]).all() and np.isfinite(atoms.positions).all()):
-        raise PotentialError(f"{atoms.get_chemical_formula()}: the relaxation diverged; check the starting structure")
+    max_force = _largest(moving.get_forces())
+    finite = np.isfinite([energy, max_force]).all() and np.isfinite(atoms.positions).all()
+    if not finite or max_force > MAX_FORCE:
+        raise PotentialError(
+            f"{atoms.get_chemical_formula()}: the relaxation collapsed ({max_force:.3g} eV/Å left after "
+            f"{optimizer.nsteps} steps); check the elements and the starting structure"
+        )
     converged = max_force < options.max_force
     note = "" if converged else stopped or f"not converged in {optimizer.nsteps} steps"
     return Minimum(energy, int(optimizer.nsteps), converged, max_force, note)
@@ -156,7 +168,7 @@ def to_atoms(structure: Structure) -> Atoms:
     PotentialError
         If the structure is empty, disordered or not in the convention of `microscopy.slab`.
     """
-    formula = structure.composition.reduced_formula or "empty structure"
+    formula = structure.composition.hill_formula or "empty structure"
     if len(structure) == 0 or not structure.is_ordered:
         raise PotentialError(f"{formula}: only an ordered structure with at least one site has an energy")
     matrix = structure.lattice.matrix
@@ -193,6 +205,11 @@ def _strain(before: Structure, after: Structure) -> np.ndarray:
     """Relative change of a and b, and change of gamma in degrees."""
     old, new = before.lattice, after.lattice
     return np.array([new.a / old.a - 1, new.b / old.b - 1, new.gamma - old.gamma])
+
+
+def _largest(forces: np.ndarray) -> float:
+    """Largest norm of a row."""
+    return float(np.linalg.norm(forces, axis=1).max())
 
 
 def _log_strain(before: np.ndarray, after: np.ndarray) -> float:

@@ -138,6 +138,13 @@ def test_a_missing_reference_is_said(sevennet: Potential) -> None:
     assert np.isfinite(result.energy_per_atom)
 
 
+def test_an_impossible_formation_energy_is_not_given(sevennet: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formation, "LOWEST", -1.0)
+    result = relax(rock_salt_layer("Li", "F", 2.8), sevennet)
+    assert result.formation_energy_per_atom is None
+    assert "no compound" in result.note
+
+
 def test_an_unverified_scale_is_said(tiny: Potential) -> None:
     result = relax(rock_salt_layer("Cu", "Al", 3.9), tiny, RelaxOptions(max_steps=60))
     assert "scale" in result.note

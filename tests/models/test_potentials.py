@@ -26,7 +26,7 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / ".local" / "mattersim" / "pretrained_models"
 
 
-@pytest.fixture(params=["sevennet-0", "sevennet-l3i5", "mattersim"])
+@pytest.fixture(params=["sevennet-0", pytest.param("sevennet-l3i5", marks=pytest.mark.slow), "mattersim"])
 def potential(request: pytest.FixtureRequest, tiny_mattersim: Path) -> Potential:
     return load_potential(str(tiny_mattersim) if request.param == "mattersim" else request.param)
 

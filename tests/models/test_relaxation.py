@@ -135,6 +135,14 @@ def test_relaxes_with_a_mattersim_checkpoint(tiny_mattersim: Path) -> None:
     assert result.converged == (result.max_force < RelaxOptions().max_force)
 
 
+def test_a_collapse_is_an_error_not_a_number(sevennet: Potential) -> None:
+    # Outside its training the potential has no repulsive core: left alone, these sites end below -1e7 eV/atom.
+    lattice = Lattice.from_parameters(3.5, 4.1, 20, 90, 90, 90, vesta=True)
+    close = slab(Structure(lattice, ["Ne", "Ne", "Sb"], [[0, 0, 0.5], [0, 0.1, 0.5], [0, 0.2, 0.5]]))
+    with pytest.raises(PotentialError, match="collapsed"):
+        relax_in_plane(close, sevennet)
+
+
 def test_one_atom(sevennet: Potential) -> None:
     copper = slab(Structure(Lattice.from_parameters(2.5, 2.5, 20, 90, 90, 120), ["Cu"], [[0.2, 0.3, 0.5]]))
     result = relax_in_plane(copper, sevennet)
