@@ -1,0 +1,1 @@
+"""Measures of accuracy and cost, and the commands that print them."""

@@ -1,0 +1,1 @@
+"""What a micrograph is: records, file readers, calibration, image formation, noise."""

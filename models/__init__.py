@@ -1,0 +1,1 @@
+"""Things that predict: denoisers, interatomic potentials and the energies made from them."""

@@ -1,0 +1,1 @@
+"""The science of image to crystal: lattice, hypotheses, likelihood, refinement, symmetry, CIF."""
