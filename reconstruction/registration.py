@@ -15,6 +15,7 @@ measured noise what the linear image model gets wrong.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -46,7 +47,7 @@ MAX_INDEX = 64
 """Largest crystal cell, in cells of the projected lattice."""
 
 
-ROTATIONS = (None, *np.arange(0.0, 90.0, 7.5))
+ROTATIONS: tuple[float | None, ...] = (None, *np.arange(0.0, 90.0, 7.5).tolist())
 """Orientations of a quadrant detector that are tried, degrees; None averages over them."""
 
 
@@ -186,8 +187,16 @@ def align(
     return sorted(found, key=lambda a: -a.gain)[:keep]
 
 
-def refine(structure: Structure, alignment: Alignment, measurement: Measurement) -> Registration:
-    """Fit origin, amplitude, damping and detector orientation of one alignment to the measured coefficients."""
+def refine(
+    structure: Structure,
+    alignment: Alignment,
+    measurement: Measurement,
+    rotations: Sequence[float | None] = ROTATIONS,
+) -> Registration:
+    """Fit origin, amplitude, damping and detector orientation of one alignment to the measured coefficients.
+
+    ``rotations`` are the orientations tried; modalities without quadrants have none.
+    """
     template = plane_cell(structure)
     cell = alignment.matrix @ measurement.lattice.vectors
     indices = nodes(template, measurement.q_max)
@@ -199,7 +208,7 @@ def refine(structure: Structure, alignment: Alignment, measurement: Measurement)
     scattered = alignment.sign * projected_scattering(structure, indices, measurement.optics.modality)
     quadrants = measurement.optics.modality not in INCOHERENT_EXPONENT
     fits = []
-    for rotation in ROTATIONS if quadrants else (None,):
+    for rotation in rotations if quadrants else (None,):
         model = scattered * transfer(g, measurement.optics, rotation)
         fits.append((_climb(c, model, weights, indices, q, alignment.origin), rotation))
     (gain, damping, amplitude, u), rotation = max(fits, key=lambda fit: fit[0][0])

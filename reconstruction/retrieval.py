@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,13 +19,24 @@ from microscopy.optics import Optics
 from microscopy.slab import plane_cell
 from reconstruction.lattice import find_lattice
 from reconstruction.records import Candidate, Candidates
-from reconstruction.registration import Alignment, Measurement, align, highest_frequency, measure, refine
+from reconstruction.registration import (
+    ROTATIONS,
+    Alignment,
+    Measurement,
+    align,
+    highest_frequency,
+    measure,
+    refine,
+)
 
 TEMPERATURE = 8.0
 """Log likelihood is divided by this before it becomes a probability: model errors are shared by many reflections."""
 
 STRAIN_SIGMA = 0.01
 """Prior standard deviation of the strain between a template's cell and the image's."""
+
+LEADING = 4
+"""Hypotheses that decide the orientation of the detector."""
 
 SAME_AREA = 0.05
 SAME_PATTERN = 0.97
@@ -95,17 +107,27 @@ def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions
         if found:
             aligned.append((found[0].gain, template, float(score), found))
     aligned.sort(key=lambda entry: -entry[0])
-    candidates = [
-        _candidate(template, score, found, measurement) for _, template, score, found in aligned[: options.refine]
+    # One image has one detector: its orientation is what suits the likeliest hypotheses.
+    leading = [_candidate(template, score, found, measurement) for _, template, score, found in aligned[:LEADING]]
+    rotation = max(leading, key=lambda c: c.log_likelihood).detector_rotation if leading else None
+    candidates = leading + [
+        _candidate(template, score, found, measurement, (rotation,))
+        for _, template, score, found in aligned[LEADING : options.refine]
     ]
     ranked = _with_probabilities(sorted(candidates, key=lambda c: -c.log_likelihood))
     return Candidates(ranked[: options.keep], lattice, _margin(ranked), len(rows))
 
 
-def _candidate(template: Template, score: float, found: list[Alignment], measurement: Measurement) -> Candidate:
+def _candidate(
+    template: Template,
+    score: float,
+    found: list[Alignment],
+    measurement: Measurement,
+    rotations: Sequence[float | None] = ROTATIONS,
+) -> Candidate:
     """The best of a template's alignments, refined."""
     best = max(
-        (refine(template.structure, alignment, measurement) for alignment in found),
+        (refine(template.structure, alignment, measurement, rotations) for alignment in found),
         key=lambda r: r.log_likelihood - 0.5 * (r.strain / STRAIN_SIGMA) ** 2,
     )
     return Candidate(

@@ -29,6 +29,11 @@ NOISE_QUANTILE = 0.3
 
 RINGS = 96
 
+OVERSAMPLING = 2
+KERNEL = 8
+KERNEL_BETA = 2.34 * KERNEL
+"""Interpolation of the Fourier transform: grid factor, points of the kernel along each axis, and its shape."""
+
 SMOOTHING = 0.2
 """Width in log q of the kernel that smooths the noise: a power law passes unchanged."""
 
@@ -60,10 +65,18 @@ class Spectrum:
         return np.exp(np.interp(q, self.ring_q, np.log(self.ring_noise)))
 
     def coefficients(self, g: Float[np.ndarray, "K 2"]) -> Complex[np.ndarray, " K"]:
-        """Coefficients at spatial frequencies g = (gx, gy) in 1/Å; exact, at any frequency."""
-        rows = np.exp(-2j * np.pi * np.outer(g[:, 1], self._y))
-        columns = np.exp(-2j * np.pi * np.outer(g[:, 0], self._x))
-        return np.einsum("kw,kw->k", rows @ self.image, columns) / self.weight
+        """Coefficients at any spatial frequencies g = (gx, gy) in 1/Å, to a relative error of 1e-6.
+
+        Read from one oversampled Fourier transform with a Kaiser-Bessel kernel (Fessler and Sutton, IEEE Trans. Signal
+        Process. 51 (2003) 560), so that thousands of frequencies cost milliseconds.
+        """
+        grid = self._oversampled
+        rows, row_weights = _kernel(g[:, 1] * self.pixel_size[0] * grid.shape[0], grid.shape[0])
+        columns, column_weights = _kernel(g[:, 0] * self.pixel_size[1] * grid.shape[1], grid.shape[1])
+        values = grid[rows[:, :, None], columns[:, None, :]]
+        centre = np.array([n // 2 for n in self.image.shape]) * self.pixel_size
+        phase = np.exp(-2j * np.pi * g @ centre[::-1])
+        return np.einsum("kij,ki,kj->k", values, row_weights, column_weights) * phase / self.weight
 
     def gradients(self, g: Float[np.ndarray, "K 2"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Coefficients with first and second derivatives by g about the window's centre.
@@ -87,6 +100,16 @@ class Spectrum:
         return c, first, second
 
     @cached_property
+    def _oversampled(self) -> np.ndarray:
+        """Fourier transform about the centre on a grid finer by ``OVERSAMPLING``, the kernel's own divided out."""
+        shape = self.image.shape
+        size = tuple(scipy.fft.next_fast_len(OVERSAMPLING * n) for n in shape)
+        taper = [_kernel_transform((np.arange(n) - n // 2) / m) for n, m in zip(shape, size, strict=True)]
+        padded = np.zeros(size)
+        padded[: shape[0], : shape[1]] = self.image / np.outer(*taper)
+        return np.asarray(scipy.fft.fft2(np.roll(padded, [-(n // 2) for n in shape], axis=(0, 1))))
+
+    @cached_property
     def _x(self) -> np.ndarray:
         return np.arange(self.image.shape[1]) * self.pixel_size[1]
 
@@ -98,6 +121,19 @@ class Spectrum:
     def extent(self) -> float:
         """Shorter side of the field of view in Å."""
         return float(min(self.image.shape[0] * self.pixel_size[0], self.image.shape[1] * self.pixel_size[1]))
+
+
+def _kernel(position: np.ndarray, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Grid points around each position, shape (K, KERNEL), wrapped, and the kernel's weights there."""
+    points = np.ceil(position - KERNEL / 2).astype(int)[:, None] + np.arange(KERNEL)
+    t = 1 - (2 * (position[:, None] - points) / KERNEL) ** 2
+    return points % length, np.where(t >= 0, np.i0(KERNEL_BETA * np.sqrt(np.maximum(t, 0))), 0.0)
+
+
+def _kernel_transform(x: np.ndarray) -> np.ndarray:
+    """Fourier transform of the kernel at x, in pixels of the image over points of the grid."""
+    z = np.sqrt(KERNEL_BETA**2 - (np.pi * KERNEL * x) ** 2 + 0j)
+    return np.real(KERNEL * np.sinh(z) / z)
 
 
 def spectrum(micrograph: Micrograph, q_max: float, pixel_size: tuple[float, float] | None = None) -> Spectrum:
