@@ -187,9 +187,10 @@ def _attempts(
     done: list[Attempt] = []
     while True:
         verdict: Ref | None = None
-        candidates = journal.call(steps.retrieve, micrograph, library, search.options)
-        hypotheses = len(load(candidates).items)
+        hypotheses = 0
         try:
+            candidates = journal.call(steps.retrieve, micrograph, library, search.options)
+            hypotheses = len(load(candidates).items)
             rank = search.rank if search.rank < hypotheses else None
             done.append(_attempt(micrograph, candidates, rank, potential, settings, journal))
             verdict = done[-1].verdict
