@@ -6,8 +6,8 @@ part is computed once per structure and optics; fields of view and noise are mad
 
 abTEM needs a rectangular box. Instead of straining a cell until it fits and cutting atoms out of it, an integer
 supercell that is rectangular (hexagonal, rectangular and centred lattices: exactly; oblique ones: to a fraction of a
-percent) is filled by lattice translations, so no atom can be lost, and the image is stored over fractional
-coordinates, so no position is moved: what remains of the misfit is a shear of each atom's blur.
+percent, 3 % for the worst of 1,224) is filled by lattice translations, so no atom can be lost. The image is stored
+over fractional coordinates, so no position is moved: what remains of the misfit is a shear of each atom's blur.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ WINDOW = 12.0
 """Å: least width of the simulated box; a focused probe's tails beyond 6 Å hold about a percent of it."""
 SAMPLING = 0.1
 """Å: default sampling of the potential."""
+MISFIT = 0.002
+"""Cosine of the box's angle that is worth doubling its area: 98 % of 1,224 known monolayers stay below 0.005."""
 MAX_GPTS = 2048
 """Points per axis of the largest wave function: 32 MB each; beyond, a cell is refused."""
 BATCH_POINTS = 2**21
@@ -45,7 +47,7 @@ BATCH_POINTS = 2**21
 _SLICE = 1.0  # Å, thickness of a slice; a bond is longer
 _MARGIN = 0.5  # Å of vacuum before and after the layer: potentials are projected, so nothing extends into it
 _OVERSAMPLING = 4  # with quintic splines: interpolation error below 1e-6 of the contrast
-_FORMAT = 1  # of the cached files; part of their key
+_FORMAT = 2  # of the cached files; part of their key
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +220,7 @@ def _rectangular(cell: np.ndarray, name: str) -> np.ndarray:
     """Integer rows (A, B) of a nearly rectangular supercell at least ``WINDOW`` wide.
 
     Among all pairs of lattice vectors the one of least cost is taken: area against misfit from a right angle, where
-    0.005 of misfit is worth one smallest window. Exact pairs exist for all but oblique lattices.
+    ``MISFIT`` is worth one smallest window. Exact pairs exist for all but oblique lattices.
     """
     inverse = np.linalg.inv(cell)
     longest = 3 * WINDOW + float(np.linalg.norm(cell, axis=1).max())
@@ -235,7 +237,7 @@ def _rectangular(cell: np.ndarray, name: str) -> np.ndarray:
         length = np.hypot(*a)
         cosine = np.abs(vectors @ a) / (length * lengths)
         area = a[0] * vectors[:, 1] - a[1] * vectors[:, 0]
-        cost = np.where(area > 0, length * lengths / WINDOW**2 + cosine / 0.005, np.inf)
+        cost = np.where(area > 0, length * lengths / WINDOW**2 + cosine / MISFIT, np.inf)
         # Ties between equivalent axes must not be broken by rounding: prefer the A nearest to x.
         cost = cost + 1e-4 * abs(np.arctan2(a[1], a[0]))
         index = int(np.argmin(cost))
