@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Int
-from pymatgen.core import Structure
+from pymatgen.core import Lattice, Structure
 
 from library.fingerprint import REFERENCE_OPTICS, fingerprint, nodes, powder_pattern
 from library.records import Template
@@ -187,5 +187,11 @@ def looks_alike(first: Structure, second: Structure) -> bool:
     areas = [abs(float(np.linalg.det(plane_cell(s)))) / s.num_sites for s in (first, second)]
     if abs(areas[0] / areas[1] - 1) > SAME_AREA:
         return False
-    patterns = [fingerprint(s, REFERENCE_OPTICS[Modality.IDPC]) for s in (first, second)]
+    # The pattern is sensitive to scale, of which relaxation changes a little: compare at one area.
+    resized = Structure(_scaled(second.lattice, np.sqrt(areas[0] / areas[1])), second.species, second.frac_coords)
+    patterns = [fingerprint(s, REFERENCE_OPTICS[Modality.IDPC]) for s in (first, resized)]
     return float(patterns[0] @ patterns[1]) > SAME_PATTERN
+
+
+def _scaled(lattice: Lattice, factor: float) -> Lattice:
+    return Lattice(lattice.matrix * np.array([[factor], [factor], [1.0]]), pbc=lattice.pbc)

@@ -1,0 +1,135 @@
+"""Fit the confidence to images whose truth is known.
+
+    python -m benchmarks.calibration --db FILE.db --limit 60 --seed 11 --out DIR
+
+Every material is imaged at several doses and reconstructed with its template in the library and withheld (with all
+that look alike), with its elements given and not. What the confidence looks at is written beside whether the answer
+was right, one JSON line each (resumable); then a logistic model is fitted, cross-validated over materials, and written
+to ``planning/confidence.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from pymatgen.core import Structure
+
+from benchmarks.metrics import score
+from benchmarks.reconstruct_suite import Settings, materials, view_of
+from library.store import Library, open_libraries
+from microscopy.simulation import simulate
+from planning.confidence import MODEL, features
+from reconstruction.reconstruct import reconstruct
+from reconstruction.retrieval import RetrievalOptions, looks_alike, retrieve
+
+DOSES = (3e2, 1e3, 3e3, 1e4, 6e4)
+FOLDS = 5
+
+
+def samples(
+    name: str, truth: Structure, library: Library, alike: tuple[str, ...], seed: int, work: Path
+) -> Iterator[dict[str, Any]]:
+    """Reconstruct one material under every condition; images without a candidate have no answer to be confident of."""
+    symbols = tuple(sorted({site.specie.symbol for site in truth}))
+    for dose in DOSES:
+        settings = Settings(dose, "given", False, "calibration", seed, (512, 512), 0.1)
+        image = simulate(truth, view_of(name, settings), work / "cells").micrograph
+        for given, withheld in product((True, False), repeat=2):
+            micrograph = replace(image, elements=symbols if given else None, formula=None, metadata={})
+            found = retrieve(micrograph, library, RetrievalOptions(exclude=alike if withheld else ()))
+            sample: dict[str, Any] = {"id": name, "dose": dose, "given": given, "withheld": withheld}
+            if found.items:
+                answer = reconstruct(micrograph, found)
+                sample["features"] = features(micrograph, found, answer)
+                sample["success"] = bool(score(answer.symmetrised, truth).success)
+                sample["score"] = asdict(score(answer.symmetrised, truth))
+            yield sample
+
+
+def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
+    """Logistic model of success, with its cross-validated log loss and calibration error."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+
+    answered = [line for line in lines if "features" in line]
+    names = list(answered[0]["features"])
+    x = np.array([[line["features"][name] for name in names] for line in answered])
+    y = np.array([line["success"] for line in answered])
+    groups = [line["id"] for line in answered]
+    scale = x.std(axis=0) + 1e-9
+    model = LogisticRegression(C=3.0, max_iter=2000)
+    predicted = cross_val_predict(model, x / scale, y, groups=groups, cv=GroupKFold(FOLDS), method="predict_proba")[:, 1]
+    model.fit(x / scale, y)
+    weights = model.coef_[0] / scale
+    sure = predicted > 0.9
+    return {
+        "intercept": float(model.intercept_[0]),
+        "weights": {name: float(weight) for name, weight in zip(names, weights, strict=True)},
+        "samples": len(answered),
+        "materials": len(set(groups)),
+        "cross_validated": {
+            "log_loss": float(-np.log(np.where(y, predicted, 1 - predicted) + 1e-12).mean()),
+            "expected_calibration_error": calibration_error(predicted, y),
+            "share_above_0.9": float(sure.mean()),
+            "right_above_0.9": float(y[sure].mean()) if sure.any() else None,
+        },
+    }
+
+
+def calibration_error(predicted: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
+    """Expected calibration error: mean distance of confidence and accuracy over equal-width bins, by their share."""
+    which = np.minimum((predicted * bins).astype(int), bins - 1)
+    return float(
+        sum(
+            abs(predicted[which == k].mean() - right[which == k].mean()) * (which == k).mean()
+            for k in range(bins)
+            if (which == k).any()
+        )
+    )
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Collect samples, fit, write the model."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__.split("\n")[0])
+    parser.add_argument("--db", type=Path, required=True, help="ASE database with the true structures")
+    parser.add_argument("--library", type=Path, required=True, help="library built from it (automat library build)")
+    parser.add_argument("--limit", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--out", type=Path, required=True, help="folder for samples and cached cell images")
+    options = parser.parse_args(arguments)
+    options.out.mkdir(parents=True, exist_ok=True)
+    log = options.out / f"samples-seed{options.seed}.jsonl"
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    done = {line["id"] for line in lines}
+    library = open_libraries([options.library])
+    with log.open("a") as stream:
+        for name, truth in materials(options.db, None, options.limit, options.seed):
+            if name in done:
+                continue
+            alike = tuple(
+                library.ids[row]
+                for row in library.rows(formula=truth.composition.reduced_formula)
+                if looks_alike(library.template(int(row)).structure, truth)
+            )
+            found = list(samples(name, truth, library, alike, options.seed, options.out))
+            stream.writelines(json.dumps(line) + "\n" for line in found)
+            stream.flush()
+            lines += found
+            print(f"{name} {truth.composition.reduced_formula}: {len(lines)} samples", file=sys.stderr)
+    model = fit(lines)
+    model["command"] = f"python -m benchmarks.calibration --limit {options.limit} --seed {options.seed}"
+    MODEL.write_text(json.dumps(model, indent=2) + "\n", encoding="utf-8")
+    print(json.dumps(model, indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

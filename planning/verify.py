@@ -1,0 +1,177 @@
+"""Named checks on one attempt, and the verdict they imply.
+
+Each check holds one measured number against one limit. What a check says is kept apart from what is done about
+it: the planner reads names, a person reads ``meaning``.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pymatgen.core import Element, Structure
+
+from microscopy.micrograph import Micrograph
+from models.records import Relaxation
+from planning.confidence import confidence
+from planning.records import Check, Status, Verdict
+from reconstruction.records import Candidates, Reconstruction
+
+LATTICE_SIGNIFICANCE = 4.0
+"""Strongest reflection over the noise amplitude; noise alone reaches 3.5 once in a hundred images."""
+
+ONE_LATTICE = 0.8
+"""Share of the reflected power on the lattice."""
+
+FIT = 0.97
+"""Correlation of measured and modelled coefficients."""
+
+UNLIKE = 0.85
+"""Correlation below which the image shows something else."""
+
+RESIDUAL = 2.5
+"""Weighted misfit per coefficient: one for a perfect model; a wrong crystal at a good dose has five or more."""
+
+SHIFT = 0.25
+"""Å, largest in-plane move of a site from the hypothesis to the image: the RMSD that counts as success."""
+
+STRAIN = 0.05
+"""Largest relative deformation between the hypothesis's cell and the image's."""
+
+OVERLAP = 0.6
+"""Shortest distance over the sum of the covalent radii."""
+
+MARGIN = 12.0
+"""Log-likelihood distance to the next different structure."""
+
+DISPLACEMENT = 0.35
+"""Å, largest in-plane move of a site under relaxation."""
+
+RELAXED_STRAIN = 0.06
+"""Largest change of a or b under relaxation."""
+
+FORMATION_ENERGY = 1.0
+"""eV/atom; known monolayers lie below."""
+
+REJECTING = frozenset({"lattice", "one_lattice", "template"})
+"""Without these there is no answer to give."""
+
+ACCEPTED_CONFIDENCE = 0.8
+"""Below, an answer that passes every check is still called ambiguous."""
+
+
+def verify(
+    micrograph: Micrograph,
+    candidates: Candidates,
+    reconstruction: Reconstruction | None,
+    relaxation: Relaxation | None,
+) -> Verdict:
+    """Check one attempt.
+
+    Parameters
+    ----------
+    micrograph
+        The image.
+    candidates
+        What retrieval found; may be empty.
+    reconstruction
+        The hypothesis under test, refined; None when there was none.
+    relaxation
+        Its relaxation; None when it was not asked for.
+    """
+    checks = [*_lattice_checks(candidates)]
+    if reconstruction is None:
+        found = Check("template", 0.0, 1.0, False, "templates that fit the lattice of the image")
+        checks.append(found)
+        return Verdict(tuple(checks), 0.0, Status.REJECTED, _reason(checks))
+    checks += _image_checks(candidates, reconstruction)
+    if relaxation is not None:
+        checks += _energy_checks(relaxation)
+    probability = confidence(micrograph, candidates, reconstruction)
+    return Verdict(tuple(checks), probability, _status(checks, reconstruction, probability), _reason(checks))
+
+
+def _lattice_checks(candidates: Candidates) -> list[Check]:
+    lattice = candidates.lattice
+    significance = 0.0 if lattice is None else lattice.significance
+    checks = [
+        _at_least("lattice", significance, LATTICE_SIGNIFICANCE, "strongest reflection over the noise amplitude"),
+    ]
+    if lattice is not None:
+        checks.append(_at_least("one_lattice", lattice.share, ONE_LATTICE, "share of the reflected power on one lattice"))
+    return checks
+
+
+def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> list[Check]:
+    candidate = reconstruction.candidate
+    moved = np.linalg.norm(
+        _wrapped(reconstruction.structure, candidate.structure) @ reconstruction.structure.lattice.matrix[:2, :2], axis=1
+    )
+    leads = bool(candidates.items) and candidates.items[0].template == candidate.template
+    margin = candidates.margin if leads else candidate.log_likelihood - candidates.items[0].log_likelihood
+    return [
+        _at_least("fit", candidate.correlation, FIT, "correlation of the image with the simulated crystal"),
+        _at_most("residual", reconstruction.chi2, RESIDUAL, "misfit of the refined model per coefficient"),
+        _at_most("shift", float(moved.max()), SHIFT, "largest in-plane move of a site from the template, Å"),
+        _at_most("strain", candidate.strain, STRAIN, "deformation of the template's cell to the image's"),
+        _at_least(
+            "distances", _shortest_distance(reconstruction.symmetrised), OVERLAP, "shortest distance over covalent radii"
+        ),
+        _at_least("margin", min(margin, 1e6), MARGIN, "log likelihood ahead of the next different structure"),
+    ]
+
+
+def _energy_checks(relaxation: Relaxation) -> list[Check]:
+    checks = [
+        _at_most("relaxation", 0.0 if relaxation.converged else 1.0, 0.5, "0 when the relaxation converged"),
+        _at_most(
+            "displacement", float(relaxation.displacements.max()), DISPLACEMENT, "largest in-plane move on relaxation, Å"
+        ),
+        _at_most(
+            "relaxed_strain", float(np.abs(relaxation.strain[:2]).max()), RELAXED_STRAIN, "change of a or b on relaxation"
+        ),
+    ]
+    if relaxation.formation_energy_per_atom is not None:
+        checks.append(
+            _at_most("energy", relaxation.formation_energy_per_atom, FORMATION_ENERGY, "formation energy, eV/atom")
+        )
+    return checks
+
+
+def _status(checks: list[Check], reconstruction: Reconstruction, probability: float) -> Status:
+    failed = {check.name for check in checks if not check.passed}
+    if failed & REJECTING or reconstruction.candidate.correlation < UNLIKE:
+        return Status.REJECTED
+    if failed or probability < ACCEPTED_CONFIDENCE:
+        return Status.AMBIGUOUS
+    return Status.ACCEPTED
+
+
+def _reason(checks: list[Check]) -> str:
+    failed = [check for check in checks if not check.passed]
+    if not failed:
+        return "every check passed"
+    return "; ".join(f"{check.name}: {check.meaning} is {check.value:.3g}, limit {check.limit:.3g}" for check in failed)
+
+
+def _at_least(name: str, value: float, limit: float, meaning: str) -> Check:
+    return Check(name, float(value), limit, bool(value >= limit), meaning)
+
+
+def _at_most(name: str, value: float, limit: float, meaning: str) -> Check:
+    return Check(name, float(value), limit, bool(value <= limit), meaning)
+
+
+def _wrapped(first: Structure, second: Structure) -> np.ndarray:
+    """In-plane fractional moves between two slabs with the same sites, common shift removed, shape (N, 2)."""
+    delta = first.frac_coords[:, :2] - second.frac_coords[:, :2]
+    delta -= delta[0]
+    delta -= np.round(delta)
+    return np.asarray(delta - delta.mean(axis=0))
+
+
+def _shortest_distance(structure: Structure) -> float:
+    """Smallest distance between two sites over the sum of their covalent radii."""
+    radii = np.array([float(Element(site.specie.symbol).atomic_radius or 1.5) for site in structure])
+    distances = structure.distance_matrix + np.diag(np.full(len(structure), np.inf))
+    own = min(structure.lattice.a, structure.lattice.b) / (2 * radii.min())
+    pairs = float((distances / (radii[:, None] + radii[None, :])).min()) if len(structure) > 1 else np.inf
+    return min(own, pairs)
