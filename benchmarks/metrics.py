@@ -20,7 +20,7 @@ from scipy.optimize import linear_sum_assignment
 
 from microscopy.errors import ReconstructionError
 from microscopy.slab import plane_cell, slab
-from reconstruction.symmetry import primitive
+from reconstruction.operations import primitive
 
 MAX_AREA_ERROR = 0.03
 MAX_LENGTH_ERROR = 0.02

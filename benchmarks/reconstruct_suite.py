@@ -250,8 +250,12 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _finished(results: Path) -> dict[str, dict[str, Any]]:
     """Read the records of an earlier run; a line cut short by its end is computed again."""
-    done = {}
-    for line in results.read_text().splitlines() if results.exists() else []:
+    done: dict[str, dict[str, Any]] = {}
+    text = results.read_text() if results.exists() else ""
+    if text and not text.endswith("\n"):
+        with results.open("a") as stream:
+            stream.write("\n")
+    for line in text.splitlines():
         try:
             record = json.loads(line)
         except json.JSONDecodeError:

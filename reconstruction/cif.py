@@ -25,7 +25,7 @@ from pymatgen.core.structure import Structure
 
 from microscopy.errors import ReconstructionError
 from microscopy.slab import slab
-from reconstruction.symmetry import EXACT, exact_translations, layer_dataset, quiet_spglib
+from reconstruction.operations import EXACT, exact_translations, layer_dataset, quiet_spglib
 
 DECIMALS = 10
 """Of fractional coordinates: 1/3 to 1e-9 Å; six decimals already merge or split sites in some readers."""

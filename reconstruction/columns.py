@@ -51,7 +51,7 @@ class Columns:
     probability
         Share of the draws that show the column, times its mean membership strength, shape (M,).
     position_errors
-        Scatter of the column over the draws, one component, Å, shape (M,).
+        Standard error of one component from the scatter over the draws, Å, shape (M,).
     """
 
     positions: Float[np.ndarray, "M 2"]
@@ -103,13 +103,17 @@ def find_columns(
     sigma = float(np.sqrt(np.mean(noise**2) * np.mean(gain**2)))
     if replicates is None:
         drawn = np.random.default_rng(seed).normal(size=(REPLICATES, *average.shape)) * noise
-        draws, spread = signal + drawn, np.sqrt(2.0)
+        # A redrawn map has the noise of the average twice, and scatters about it by the average's own error.
+        draws, spread, scatter = signal + drawn, np.sqrt(2.0), 1.0
     else:
-        draws, spread = sign * replicates.astype(float), float(np.sqrt(len(replicates)))
+        draws = sign * (replicates - replicates.mean(axis=(1, 2), keepdims=True)).astype(float)
+        spread = float(np.sqrt(len(replicates)))
+        scatter = 1.0 / spread
     height = max(PROMINENCE * spread * sigma, MIN_CONTRAST * float(np.ptp(smooth)))
     if float(np.ptp(smooth)) <= max(FLAT * sigma, height):
         return _none()
-    points = [_maxima(_filtered(draw, gain), height) for draw in draws]
+    maps = _filtered(draws, gain)
+    points = [_maxima(image, height) for image in maps]
     owner = np.repeat(np.arange(len(points)), [len(p) for p in points])
     scattered = np.concatenate(points)
     labels, strength = _cluster(scattered, cell, len(points))
@@ -119,9 +123,11 @@ def find_columns(
         probability = len(np.unique(owner[members])) / len(points) * float(strength[members].mean())
         if probability < MIN_PROBABILITY:
             continue
-        centre, error = _centre(scattered[members], cell)
-        position, value = _fit_peak(smooth, cell, centre)
-        found.append((value, *position, probability, error))
+        centre = _centre(scattered[members], cell)
+        vertices, values = _fit_peak(np.concatenate([smooth[None], maps]), cell, centre)
+        position = centre + vertices[0] @ np.linalg.inv(cell)
+        error = scatter * float(np.sqrt(np.mean(np.var(vertices[1:], axis=0))))
+        found.append((float(values[0]), *position, probability, error))
     if not found:
         return _none()
     table = np.array(sorted(found, reverse=True))
@@ -197,36 +203,38 @@ def _cluster(points: Float[np.ndarray, "P 2"], cell: np.ndarray, draws: int) -> 
     return clusterer.labels_, clusterer.probabilities_
 
 
-def _centre(members: Float[np.ndarray, "P 2"], cell: np.ndarray) -> tuple[Float[np.ndarray, " 2"], float]:
-    """Fractional mean of the members of a cluster and their scatter in Å per component."""
-    vectors = _periodic(members - members[0], cell)
-    mean = vectors.mean(axis=0)
-    scatter = float(np.sqrt(np.mean((vectors - mean) ** 2)))
-    return (members[0] + mean @ np.linalg.inv(cell)) % 1.0, scatter
+def _centre(members: Float[np.ndarray, "P 2"], cell: np.ndarray) -> Float[np.ndarray, " 2"]:
+    """Fractional mean of the members of a cluster."""
+    mean = _periodic(members - members[0], cell).mean(axis=0)
+    return np.asarray((members[0] + mean @ np.linalg.inv(cell)) % 1.0)
 
 
 def _fit_peak(
-    image: np.ndarray, cell: np.ndarray, centre: Float[np.ndarray, " 2"]
-) -> tuple[Float[np.ndarray, " 2"], float]:
-    """Vertex and value of the quadratic through the top of a peak; the centre where it has none."""
-    h, w = image.shape
+    images: np.ndarray, cell: np.ndarray, centre: Float[np.ndarray, " 2"]
+) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, " K"]]:
+    """Vertex in Å from the centre, and value, of the quadratic through the top of a peak in each of several maps.
+
+    Where a map has no top within reach, the centre and the map's value there.
+    """
+    h, w = images.shape[1:]
     u, v = np.meshgrid(np.arange(w) / w, np.arange(h) / h)
     vectors = _periodic(np.stack([u, v], axis=-1).reshape(-1, 2) - centre, cell)
-    near = np.linalg.norm(vectors, axis=-1) < FIT_RADIUS
-    x, y = vectors[near].T
-    nearest = int(np.sum(vectors**2, axis=-1).argmin())
-    start = float(image.ravel()[nearest])
+    squared = np.sum(vectors**2, axis=-1)
+    flat = images.reshape(len(images), -1)
+    vertices, values = np.zeros((len(images), 2)), flat[:, squared.argmin()].copy()
+    near = squared < FIT_RADIUS**2
     if near.sum() < 9:
-        return centre, start
+        return vertices, values
+    x, y = vectors[near].T
     # Weights fall off so that the vertex follows the top, whatever the flanks do.
-    weight = np.exp(-(x**2 + y**2) / FIT_RADIUS**2)
+    weight = np.exp(-squared[near] / FIT_RADIUS**2)
     design = np.column_stack([np.ones_like(x), x, y, x * x, x * y, y * y]) * weight[:, None]
-    c0, cx, cy, cxx, cxy, cyy = np.linalg.lstsq(design, image.ravel()[near] * weight, rcond=None)[0]
-    hessian = np.array([[2 * cxx, cxy], [cxy, 2 * cyy]])
-    if not (cxx < 0 and np.linalg.det(hessian) > 0):
-        return centre, start
-    vertex = -np.linalg.solve(hessian, [cx, cy])
-    if np.linalg.norm(vertex) > FIT_RADIUS / 2:
-        return centre, start
-    value = float(c0 + 0.5 * (cx * vertex[0] + cy * vertex[1]))
-    return centre + vertex @ np.linalg.inv(cell), value
+    fits = np.linalg.lstsq(design, (flat[:, near] * weight).T, rcond=None)[0].T
+    for k, (c0, cx, cy, cxx, cxy, cyy) in enumerate(fits):
+        hessian = np.array([[2 * cxx, cxy], [cxy, 2 * cyy]])
+        if not (cxx < 0 and np.linalg.det(hessian) > 0):
+            continue
+        vertex = -np.linalg.solve(hessian, [cx, cy])
+        if np.linalg.norm(vertex) <= FIT_RADIUS / 2:
+            vertices[k], values[k] = vertex, c0 + 0.5 * (cx * vertex[0] + cy * vertex[1])
+    return vertices, values

@@ -8,7 +8,8 @@ from pymatgen.core.structure import Structure
 
 from microscopy.errors import ReconstructionError
 from microscopy.slab import plane_cell, slab
-from reconstruction.symmetry import EXACT, layer_dataset, layer_symmetry, primitive
+from reconstruction.operations import EXACT, layer_dataset, primitive
+from reconstruction.symmetry import layer_symmetry
 from tests.monolayers import MONOLAYERS, layer
 from tests.strategies import described, displaced, slabs, supercell, unimodular, views
 
