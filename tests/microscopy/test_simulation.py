@@ -189,10 +189,12 @@ def test_distorted_scans_are_in_the_truth(tin_selenide, cells):
 
 
 def test_the_detector_may_stay_with_the_microscope(tin_selenide, cells):
-    crystal = simulate(tin_selenide, FRAME, cells).micrograph.image
-    microscope = simulate(tin_selenide, replace(FRAME, detector_rotation=0.0), cells).micrograph.image
+    optics = Optics(convergence_angle=SMALL_PROBE, detector=(4.0, 13.0))
+    options = replace(FRAME, optics=optics)
+    crystal = simulate(tin_selenide, options, cells).micrograph.image
+    microscope = simulate(tin_selenide, replace(options, detector_rotation=0.0), cells).micrograph.image
     assert np.corrcoef(crystal.ravel(), microscope.ravel())[0, 1] > 0.99
-    turned = simulate(tin_selenide, replace(FRAME, detector_rotation=90.0), cells).micrograph.image
+    turned = simulate(tin_selenide, replace(options, detector_rotation=90.0), cells).micrograph.image
     np.testing.assert_allclose(turned, microscope, atol=2e-3 * float(np.ptp(microscope)))
 
 
@@ -203,12 +205,17 @@ def test_artefacts_do_what_they_are_called(tin_selenide, cells):
 
     clean = image()
     assert image(source_size=0.5).std() < 0.8 * clean.std()
-    assert image(defocus=120.0).std() < 0.8 * clean.std()
     dirt = image(background=1.0) - clean
     assert dirt.std() == pytest.approx(clean.std(), rel=0.5)
     rough = np.abs(np.diff(dirt, axis=1)).mean() / np.abs(np.diff(clean, axis=1)).mean()
     assert rough < 0.3
     assert (image(Modality.ABF, background=1.0) - image(Modality.ABF)).max() < 1e-6
+    blunt = Optics(convergence_angle=SMALL_PROBE, detector=(4.0, 13.0))
+    sharp, blurred = (
+        simulate(tin_selenide, replace(FRAME, optics=blunt, artefacts={"defocus": d}), cells).micrograph.image
+        for d in (0.0, 300.0)
+    )
+    assert blurred.std() < 0.8 * sharp.std()
     grey = image(quantise=4)
     np.testing.assert_array_equal(np.unique(grey), np.arange(16))
     assert np.corrcoef(grey.ravel(), clean.ravel())[0, 1] > 0.98
