@@ -36,6 +36,8 @@ SEARCH_ANGLE = 8.0
 """Cells farther apart than this (relative, degrees) are not the same lattice, and no RMSD is defined."""
 EXACT_REPEAT = 1e-3
 """Å. A cell is a supercell, whatever its noise-free origin, when its sites repeat within this distance."""
+ROUND_OFF = 1e-9
+"""Relative; lengths that differ by less are equal."""
 MAX_SITES = 400
 """Sites of a common supercell beyond which two cells are called incommensurate."""
 MAX_REFINED = 40
@@ -205,16 +207,17 @@ def _sublattices(index: int) -> Iterator[Int[np.ndarray, "2 2"]]:
 def _reduced(cell: Float[np.ndarray, "2 2"]) -> tuple[Float[np.ndarray, "2 2"], Int[np.ndarray, "2 2"]]:
     """Gauss-reduced cell and the unimodular rows that make it."""
     rows = np.eye(2, dtype=int)
-    for _ in range(1000):
+    while True:
         a, b = rows @ cell
-        if a @ a > b @ b:
+        if a @ a > (b @ b) * (1 + ROUND_OFF):
             rows = rows[::-1]
             a, b = b, a
-        m = round(float(a @ b) / float(a @ a))
-        if m == 0:
-            break
+        ratio = float(a @ b) / float(a @ a)
+        m = round(ratio)
+        # A tie within round-off would be taken back and forth without end.
+        if abs(ratio) < 0.5 + ROUND_OFF:
+            return rows @ cell, rows
         rows = np.array([rows[0], rows[1] - m * rows[0]])
-    return rows @ cell, rows
 
 
 def _isometries(

@@ -25,6 +25,8 @@ from microscopy.slab import plane_cell, slab
 # A tolerance that does not work is normal in a sweep; spglib would report each one on standard error.
 os.environ.setdefault("SPGLIB_WARNING", "OFF")
 
+ROUND_OFF = 1e-9
+"""Relative; lengths that differ by less are equal."""
 EXACT = 1e-4
 """Å. A symmetrised slab has its group at this tolerance."""
 
@@ -213,10 +215,12 @@ def _reduced_rows(cell: Float[np.ndarray, "2 2"]) -> Float[np.ndarray, "2 2"]:
     rows = np.eye(2)
     while True:
         a, b = rows @ cell
-        if a @ a > b @ b:
+        if a @ a > (b @ b) * (1 + ROUND_OFF):
             rows, a, b = rows[::-1], b, a
-        m = round(float(a @ b) / float(a @ a))
-        if m == 0:
+        ratio = float(a @ b) / float(a @ a)
+        m = round(ratio)
+        # A tie within round-off would be taken back and forth without end.
+        if abs(ratio) < 0.5 + ROUND_OFF:
             return rows
         rows = np.array([rows[0], rows[1] - m * rows[0]])
 

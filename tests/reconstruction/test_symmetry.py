@@ -123,3 +123,18 @@ def test_sites_on_top_of_one_another_are_refused():
     )
     with pytest.raises(ReconstructionError, match="no layer group"):
         layer_symmetry(doubled)
+
+
+@pytest.mark.parametrize(
+    "skewed",
+    [
+        [[-8.035202646961896, -26.899418250786088], [6.089495262750807, 15.914980014063952]],
+        [[-16.16577632776269, -26.20678170250047], [-6.2574248898021985, -11.446458232384547]],
+    ],
+)
+def test_reduction_ends_on_ties(skewed):
+    """Rotated hexagonal cells whose reduction went back and forth between choices equal to round-off."""
+    matrix = np.zeros((3, 3))
+    matrix[:2, :2] = skewed
+    matrix[2, 2] = 25.0
+    assert abs(primitive(Structure(matrix, ["C"], [[0, 0, 0.5]])).lattice.gamma - 120) < 1e-6
