@@ -7,7 +7,7 @@ it: the planner reads names, a person reads ``meaning``.
 from __future__ import annotations
 
 import numpy as np
-from pymatgen.core import Element, Structure
+from pymatgen.core import Composition, Element, Structure
 
 from microscopy.micrograph import Micrograph
 from models.records import Relaxation
@@ -51,7 +51,7 @@ RELAXED_STRAIN = 0.06
 FORMATION_ENERGY = 1.0
 """eV/atom; known monolayers lie below."""
 
-REJECTING = frozenset({"lattice", "one_lattice", "template"})
+REJECTING = frozenset({"lattice", "one_lattice"})
 """Without these there is no answer to give."""
 
 ACCEPTED_CONFIDENCE = 0.8
@@ -60,8 +60,8 @@ ACCEPTED_CONFIDENCE = 0.8
 
 def verify(
     micrograph: Micrograph,
-    candidates: Candidates,
     reconstruction: Reconstruction | None,
+    candidates: Candidates,
     relaxation: Relaxation | None,
 ) -> Verdict:
     """Check one attempt.
@@ -70,10 +70,10 @@ def verify(
     ----------
     micrograph
         The image.
-    candidates
-        What retrieval found; may be empty.
     reconstruction
         The hypothesis under test, refined; None when there was none.
+    candidates
+        What retrieval found; may be empty.
     relaxation
         Its relaxation; None when it was not asked for.
     """
@@ -83,6 +83,7 @@ def verify(
         checks.append(found)
         return Verdict(tuple(checks), 0.0, Status.REJECTED, _reason(checks))
     checks += _image_checks(candidates, reconstruction)
+    checks += _user_checks(micrograph, reconstruction)
     if relaxation is not None:
         checks += _energy_checks(relaxation)
     probability = confidence(micrograph, candidates, reconstruction)
@@ -117,6 +118,18 @@ def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> lis
         ),
         _at_least("margin", min(margin, 1e6), MARGIN, "log likelihood ahead of the next different structure"),
     ]
+
+
+def _user_checks(micrograph: Micrograph, reconstruction: Reconstruction) -> list[Check]:
+    """What the user said of the specimen, when anything."""
+    composition = reconstruction.structure.composition
+    if micrograph.formula:
+        agrees = composition.reduced_formula == Composition(micrograph.formula).reduced_formula
+    elif micrograph.elements:
+        agrees = {str(element) for element in composition.elements} == set(micrograph.elements)
+    else:
+        return []
+    return [Check("elements", float(agrees), 1.0, agrees, "1 when the answer has the composition that was given")]
 
 
 def _energy_checks(relaxation: Relaxation) -> list[Check]:

@@ -1,0 +1,91 @@
+"""A pixel size for images that have none, from the template that fits best: an estimate, and called so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from library.store import Library
+from microscopy.errors import CalibrationError
+from microscopy.micrograph import Micrograph
+from microscopy.slab import plane_cell
+from reconstruction.lattice import find_lattice
+from reconstruction.records import ImageLattice
+from reconstruction.registration import Measurement, align, measure, refine
+
+PROVISIONAL = 0.15
+"""Å per pixel while the true size is unknown: lattices are then looked for from 8 to 280 pixels."""
+
+PLAUSIBLE = (0.02, 0.6)
+"""Å per pixel of an atomic-resolution image: finer is empty magnification, coarser does not resolve atoms."""
+
+SHAPE = 0.04
+"""Largest relative deformation, scale apart, between a template's cell and the image's."""
+
+MAX_INDEX = 4
+"""Largest crystal cell tried, in cells of the projected lattice."""
+
+GOOD_FIT = 0.9
+"""Correlation below which no template explains the image, whatever its scale."""
+
+
+@dataclass(frozen=True)
+class PixelEstimate:
+    """Å per pixel (y, x), the template it comes from, and how well that template fits at this scale."""
+
+    pixel_size: tuple[float, float]
+    template: str
+    formula: str
+    correlation: float
+
+
+def estimate_pixel_size(micrograph: Micrograph, library: Library) -> PixelEstimate:
+    """Estimate the pixel size from the templates with the elements or formula that the user gave.
+
+    Parameters
+    ----------
+    micrograph
+        Without a pixel size; square pixels are assumed.
+    library
+        Templates.
+
+    Raises
+    ------
+    CalibrationError
+        If no elements are given, the image has no lattice, or no template explains it at any scale.
+    """
+    flag = f"{micrograph.source}: no pixel size in the file; give it with --pixel-size Å"
+    if not micrograph.elements and not micrograph.formula:
+        raise CalibrationError(f"{flag} (with --elements or --formula an estimate from the best template can be made)")
+    image = replace(micrograph, pixel_size=(PROVISIONAL, PROVISIONAL))
+    lattice = find_lattice(image, 0.49 / PROVISIONAL)
+    if lattice is None:
+        raise CalibrationError(f"{flag} (no lattice was found from which to estimate it)")
+    best: PixelEstimate | None = None
+    for row in library.rows(elements=micrograph.elements, formula=micrograph.formula):
+        template = library.template(int(row))
+        for index in range(1, MAX_INDEX + 1):
+            area = abs(float(np.linalg.det(plane_cell(template.structure))))
+            scale = float(np.sqrt(area / (index * abs(np.linalg.det(lattice.vectors)))))
+            if not PLAUSIBLE[0] <= PROVISIONAL * scale <= PLAUSIBLE[1]:
+                continue
+            measurement = _at_scale(image, lattice, scale)
+            fits = [
+                refine(template.structure, alignment, measurement)
+                for alignment in align(template.structure, measurement, SHAPE, keep=1)
+            ]
+            for fit in fits:
+                if best is None or fit.correlation > best.correlation:
+                    size = PROVISIONAL * scale
+                    best = PixelEstimate((size, size), template.id, template.formula, fit.correlation)
+    if best is None or best.correlation < GOOD_FIT:
+        raise CalibrationError(f"{flag} (no template with these elements explains the image at any scale)")
+    return best
+
+
+def _at_scale(image: Micrograph, lattice: ImageLattice, scale: float) -> Measurement:
+    """The same measurement if pixels were larger by a factor."""
+    size = (PROVISIONAL * scale, PROVISIONAL * scale)
+    scaled = replace(image, pixel_size=size)
+    return measure(scaled, replace(lattice, vectors=lattice.vectors * scale, standard_errors=lattice.standard_errors * scale))

@@ -1,0 +1,121 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from images import linear_image, mos2, mos2_1t
+
+from library.store import open_libraries
+from models.records import Relaxation
+from planning.confidence import features
+from planning.records import Status
+from planning.verify import verify
+from reconstruction.reconstruct import reconstruct
+from reconstruction.records import Candidates
+from reconstruction.retrieval import retrieve
+
+
+@pytest.fixture(scope="module")
+def run():
+    """A clear image of 1H-MoS2 with its elements given: micrograph, candidates, reconstruction."""
+    micrograph, _ = linear_image(mos2(3.18), noise=0.3)
+    micrograph = replace(micrograph, elements=("Mo", "S"))
+    candidates = retrieve(micrograph, open_libraries())
+    return micrograph, candidates, reconstruct(micrograph, candidates)
+
+
+def relaxation(structure, **changes):
+    record = Relaxation(
+        structure=structure,
+        potential="test",
+        checkpoint="0" * 64,
+        scale="PBE",
+        energy_per_atom=-7.0,
+        formation_energy_per_atom=-0.8,
+        initial_energy_per_atom=-6.9,
+        steps=5,
+        converged=True,
+        max_force=0.01,
+        displacements=np.zeros(len(structure)),
+        strain=np.zeros(3),
+    )
+    return replace(record, **changes)
+
+
+def failed(verdict):
+    return {check.name for check in verdict.checks if not check.passed}
+
+
+def test_a_clear_image_is_accepted(run):
+    micrograph, candidates, reconstruction = run
+    verdict = verify(micrograph, reconstruction, candidates, relaxation(reconstruction.symmetrised))
+    assert failed(verdict) == set()
+    assert verdict.status is Status.ACCEPTED
+    assert verdict.confidence > 0.9
+
+
+def test_the_wrong_polytype_is_not(run):
+    micrograph, candidates, _ = run
+    wrong = [i for i, item in enumerate(candidates.items) if item.template.startswith("1T")]
+    verdict = verify(micrograph, reconstruct(micrograph, candidates, wrong[0]), candidates, None)
+    assert {"fit", "margin"} <= failed(verdict)
+    assert verdict.status is not Status.ACCEPTED
+    assert verdict.confidence < 0.5
+
+
+def test_no_candidate_is_rejected(run):
+    micrograph, candidates, _ = run
+    verdict = verify(micrograph, None, Candidates((), candidates.lattice, 0.0, 5), None)
+    assert verdict.status is Status.REJECTED
+    assert failed(verdict) == {"template"}
+    assert verdict.confidence == 0.0
+
+
+def test_no_lattice_is_rejected(run):
+    verdict = verify(run[0], None, Candidates((), None, 0.0, 5), None)
+    assert verdict.status is Status.REJECTED
+    assert "lattice" in failed(verdict)
+
+
+def test_a_second_lattice_is_rejected(run):
+    micrograph, candidates, reconstruction = run
+    mixed = replace(candidates, lattice=replace(candidates.lattice, share=0.5))
+    assert verify(micrograph, reconstruction, mixed, None).status is Status.REJECTED
+
+
+def test_a_close_runner_up_makes_it_ambiguous(run):
+    micrograph, candidates, reconstruction = run
+    verdict = verify(micrograph, reconstruction, replace(candidates, margin=1.0), None)
+    assert failed(verdict) == {"margin"}
+    assert verdict.status is Status.AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"converged": False}, "relaxation"),
+        ({"displacements": np.array([0.0, 0.9, 0.0])}, "displacement"),
+        ({"strain": np.array([0.2, 0.0, 0.0])}, "relaxed_strain"),
+        ({"formation_energy_per_atom": 1.4}, "energy"),
+    ],
+)
+def test_an_unstable_crystal_is_not_accepted(run, changes, name):
+    micrograph, candidates, reconstruction = run
+    verdict = verify(micrograph, reconstruction, candidates, relaxation(reconstruction.symmetrised, **changes))
+    assert failed(verdict) == {name}
+    assert verdict.status is Status.AMBIGUOUS
+    assert name in verdict.reason
+
+
+def test_an_answer_against_the_given_elements_is_not_accepted(run):
+    micrograph, candidates, reconstruction = run
+    verdict = verify(replace(micrograph, elements=("Se", "W")), reconstruction, candidates, None)
+    assert "elements" in failed(verdict)
+    assert verdict.status is Status.AMBIGUOUS
+    assert features(replace(micrograph, elements=("Se", "W")), candidates, reconstruction)["elements"] == 0
+
+
+def test_atoms_on_top_of_each_other_are_noticed(run):
+    micrograph, candidates, reconstruction = run
+    crowded = mos2_1t(1.9)
+    verdict = verify(micrograph, replace(reconstruction, symmetrised=crowded), candidates, None)
+    assert "distances" in failed(verdict)
