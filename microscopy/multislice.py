@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.data import chemical_symbols
+from ase.units import _e, _hplanck, _me
 from jaxtyping import Float
 from pymatgen.core.structure import Structure
 from scipy.fft import next_fast_len
@@ -30,6 +30,8 @@ from scipy.ndimage import map_coordinates, spline_filter
 
 from microscopy.detector import SEGMENTED, harmonics, segment_masks
 from microscopy.errors import SimulationError
+from microscopy.linear import scattering
+from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
 
@@ -43,6 +45,10 @@ MAX_GPTS = 2048
 """Points per axis of the largest wave function: 32 MB each; beyond, a cell is refused."""
 BATCH_POINTS = 2**21
 """Wave-function points propagated at once: 16 MB per array."""
+LAST_ELEMENT = 103
+"""The tables of Lobato and Van Dyck end at lawrencium."""
+VOLT = _hplanck**2 / (2 * np.pi * _me * _e) * 1e20
+"""V Å² per Å of electron scattering factor: h² / 2πme."""
 
 _SLICE = 1.0  # Å, thickness of a slice; a bond is longer
 _MARGIN = 0.5  # Å of vacuum before and after the layer: potentials are projected, so nothing extends into it
@@ -150,6 +156,9 @@ def cell_images(
         raise SimulationError("the structure has no atoms")
     cell = plane_cell(structure)
     name = structure.composition.reduced_formula
+    heavy = sorted({site.specie.symbol for site in structure if site.specie.Z > LAST_ELEMENT})
+    if heavy:
+        raise SimulationError(f"{name}: no scattering factors are known for {', '.join(heavy)}")
     # Outer angle, or the bright-field disc: the wave must carry it below abTEM's anti-aliasing limit of 2/3 Nyquist.
     highest = max(optics.angles[1], optics.convergence_angle) * 1.05e-3 / optics.wavelength
     sampling = min(sampling, 1 / (3 * highest))
@@ -312,17 +321,14 @@ def _projected_potential(
 ) -> np.ndarray:
     """Slices of the potential (V Å), each atom projected into the slice of its centre, shape (slices, gpts).
 
-    Summed in Fourier space from abTEM's scattering factors. abTEM itself deposits atoms on the grid by bilinear
-    interpolation, which at 0.1 Å changes an atom's contrast by several percent with its place between grid points:
-    enough to make equivalent atoms look different.
+    Summed in Fourier space from the scattering factors of Lobato and Van Dyck, as abTEM has them. abTEM itself
+    deposits atoms on the grid by bilinear interpolation, which at 0.1 Å changes an atom's contrast by several percent
+    with its place between grid points: enough to make equivalent atoms look different.
     """
-    from abtem.parametrizations import LobatoParametrization
-
     kx, ky = (harmonics(n) / length for n, length in zip(gpts, extent, strict=True))
-    k2 = kx[:, None] ** 2 + ky**2
+    k = np.hypot(kx[:, None], ky).ravel()
     area = float(np.prod(extent)) / (gpts[0] * gpts[1])
-    table: Any = LobatoParametrization()
-    factors = {z: table.projected_scattering_factor(chemical_symbols[z])(k2) for z in set(numbers)}
+    factors = {z: VOLT * scattering(np.array([z]), k, Modality.IDPC).reshape(gpts) for z in np.unique(numbers)}
     slices = np.zeros((round(height / thickness), *gpts), dtype=np.float32)
     which = np.minimum((positions[:, 2] / thickness).astype(int), len(slices) - 1)
     for index in np.unique(which):

@@ -207,3 +207,9 @@ def test_a_cell_beyond_the_memory_bound_is_refused():
     structure = monolayer(Lattice.tetragonal(900.0, 20), ["C"], [[0, 0, 0.5]])
     with pytest.raises(SimulationError, match="points"):
         cell_images(structure, Optics())
+
+
+def test_elements_without_scattering_factors_are_refused():
+    structure = monolayer(Lattice.tetragonal(4.0, 20), ["Rf"], [[0, 0, 0.5]])
+    with pytest.raises(SimulationError, match="Rf"):
+        cell_images(structure, Optics())
