@@ -3,17 +3,13 @@
 It starts in the background while the science is imported, listens on a socket that was bound before it started
 (so clients need not poll), keeps its database in a temporary folder, and ends when the command ends in any way:
 its standard input is a pipe that closes with the command. Where ``PREFECT_API_URL`` is set, that server is used.
-
-Prefect needs seconds to create its tables; a database with the tables and no rows is kept in the cache folder.
 """
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import shutil
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -21,15 +17,16 @@ import threading
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from microscopy.errors import AutoMatError
 
 API_URL = "PREFECT_API_URL"
+DATABASE = "prefect.db"
 
 START_TIMEOUT = 120.0
-"""Seconds; the first start on a busy machine creates tables for 20."""
+"""Seconds; on a busy machine the imports of the server alone take 20."""
 
 REMOTE_TIMEOUT = 10.0
 """Seconds a server that is said to be running may take to answer."""
@@ -40,6 +37,7 @@ STOP_TIMEOUT = 5.0
 PRIVATE_SERVER = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",
+    "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false",  # `create_tables` does it
     "PREFECT_UI_ENABLED": "false",
     "PREFECT__SERVER_EPHEMERAL": "1",
     "PREFECT__SERVER_FINAL": "1",
@@ -87,8 +85,7 @@ def client_environment(cache: Path, verbose: bool) -> dict[str, str]:
 class PrivateServer:
     """A Prefect server of one process; `start` returns at once, `wait` when it answers."""
 
-    def __init__(self, cache: Path) -> None:
-        self._template = cache / "prefect" / f"tables-{importlib.metadata.version('prefect')}.db"
+    def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: Path | None = None
         self.api_url = ""
@@ -96,21 +93,15 @@ class PrivateServer:
     def start(self) -> None:
         """Start it."""
         self._folder = Path(tempfile.mkdtemp(prefix="automat-prefect-"))
-        database = self._folder / "prefect.db"
-        has_tables = False
-        with suppress(OSError):
-            shutil.copyfile(self._template, database)
-            has_tables = True
         self.api_url, listener = _listener()
         environment = {
             **os.environ,
             **PRIVATE_SERVER,
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{database}",
-            "PREFECT_SERVER_DATABASE_MIGRATE_ON_START": "false" if has_tables else "true",
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._folder / DATABASE}",
         }
         with listener, (self._folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.server", str(listener.fileno())],
+                [sys.executable, "-m", "flows.server", str(listener.fileno()), str(self._folder)],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.PIPE,
                 stdout=log,
@@ -136,7 +127,6 @@ class PrivateServer:
                 f"Prefect's local server did not start: {lines[-1] if lines else error}; "
                 f"start one with 'prefect server start' and set {API_URL}"
             ) from error
-        self._keep_tables()
 
     def stop(self) -> None:
         """Stop it and remove its traces; safe to call at any time."""
@@ -152,23 +142,6 @@ class PrivateServer:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _keep_tables(self) -> None:
-        """Keep the new database for later starts; a cache that cannot be written only costs time."""
-        assert self._folder is not None
-        if self._template.exists():
-            return
-        with suppress(OSError, sqlite3.Error):
-            self._template.parent.mkdir(parents=True, exist_ok=True)
-            temporary = self._folder / "tables.db"
-            with (
-                closing(sqlite3.connect(self._folder / "prefect.db")) as source,
-                closing(sqlite3.connect(temporary)) as target,
-            ):
-                source.backup(target)
-            part = self._template.with_suffix(f".{os.getpid()}.part")
-            shutil.copyfile(temporary, part)
-            part.replace(self._template)
-
 
 @contextmanager
 def orchestration(cache: Path, verbose: bool = False) -> Iterator[Orchestrator]:
@@ -178,7 +151,7 @@ def orchestration(cache: Path, verbose: bool = False) -> Iterator[Orchestrator]:
     if url:
         yield Orchestrator(url, None)
         return
-    server = PrivateServer(cache)
+    server = PrivateServer()
     try:
         server.start()
         os.environ[API_URL] = server.api_url
@@ -231,11 +204,12 @@ def _ask(url: str, timeout: float) -> None:
         raise OSError(str(error)) from error
 
 
-def serve(descriptor: int) -> None:
-    """Run Prefect's API on an inherited listening socket until standard input closes."""
+def serve(descriptor: int, folder: Path) -> None:
+    """Run Prefect's API on an inherited listening socket until standard input closes, then remove ``folder``."""
     import uvicorn
     from prefect.server.api.server import create_app
 
+    create_tables(folder / DATABASE)
     server = uvicorn.Server(uvicorn.Config(create_app(), log_level="error", lifespan="on"))
 
     def follow_parent() -> None:
@@ -244,7 +218,23 @@ def serve(descriptor: int) -> None:
 
     threading.Thread(target=follow_parent, daemon=True).start()
     server.run(sockets=[socket.socket(fileno=descriptor)])
+    shutil.rmtree(folder, ignore_errors=True)  # the command may have been killed
+
+
+def create_tables(database: Path) -> None:
+    """Create an empty database from Prefect's models: replaying years of migrations would take seven seconds."""
+    from prefect.server.database.orm_models import Base
+    from sqlalchemy import create_engine
+    from sqlalchemy.schema import CreateIndex, CreateTable
+
+    engine = create_engine(f"sqlite:///{database}")
+    with engine.begin() as connection:
+        for table in Base.metadata.sorted_tables:
+            connection.execute(CreateTable(table, if_not_exists=True))
+            for index in table.indexes:  # some indices are declared twice
+                connection.execute(CreateIndex(index, if_not_exists=True))
+    engine.dispose()
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]))
+    serve(int(sys.argv[1]), Path(sys.argv[2]))
