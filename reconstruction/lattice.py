@@ -42,6 +42,9 @@ LEVELS = (0.0, 1e-4, 1e-3, 1e-2, 0.05, 0.15)
 scan jitter and drift surround every strong reflection with weak satellites."""
 
 ENOUGH = 0.95
+SHARP = 0.03
+"""Share of the reflections, and rms distance of their orders from integers, at which a lattice is taken at once."""
+
 INDEXED = 0.1
 """A reflection belongs to a lattice when its orders are integers within this."""
 
@@ -79,9 +82,9 @@ def find_lattice(
         if level > 0 and strong.sum() < 3:
             break
         indexing = _index(g[strong], snr[strong], min(LONGEST_AXIS, 0.6 * view.extent))
-        if indexing is not None and (best is None or indexing.share > best.share):
+        if indexing is not None and (best is None or indexing.merit > best.merit):
             best = indexing
-        if best is not None and best.share >= ENOUGH:
+        if indexing is not None and indexing.share >= ENOUGH and indexing.misfit <= SHARP:
             break
     if best is None:
         return None
@@ -103,12 +106,18 @@ def find_lattice(
 
 @dataclass(frozen=True, eq=False)
 class _Indexing:
-    """A lattice, and the share of the reflections (by weight) that it indexes."""
+    """A lattice, the share of the reflections (by weight) that it indexes, and how far their orders are from integers."""
 
     vectors: np.ndarray
     errors: np.ndarray
     share: float
+    misfit: float
     reflections: int
+
+    @property
+    def merit(self) -> float:
+        """Share of the reflections, less for a loose fit."""
+        return self.share * (1 - self.misfit / INDEXED)
 
 
 def _index(g: np.ndarray, snr: np.ndarray, longest: float) -> _Indexing | None:
@@ -123,7 +132,9 @@ def _index(g: np.ndarray, snr: np.ndarray, longest: float) -> _Indexing | None:
             return None
         vectors, errors, indexed = fitted
         vectors, errors = gauss_reduce(vectors, errors)
-    return _Indexing(vectors, errors, float(weights[indexed].sum() / weights.sum()), int(indexed.sum()))
+    order = g[indexed] @ vectors.T
+    misfit = float(np.sqrt(np.average(((order - np.round(order)) ** 2).max(axis=1), weights=weights[indexed])))
+    return _Indexing(vectors, errors, float(weights[indexed].sum() / weights.sum()), misfit, int(indexed.sum()))
 
 
 def reflections(view: Spectrum, q_max: float) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, " K"]]:
