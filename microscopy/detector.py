@@ -10,8 +10,8 @@ from microscopy.optics import Optics
 
 SEGMENTED = frozenset({Modality.IDPC, Modality.PHASE, Modality.UNKNOWN})
 """Modalities that are recorded as four quadrants; the others have one annular detector."""
-SUPERSAMPLING = 5
-"""Points per axis and diffraction pixel when a detector's edge crosses it."""
+FINEST = 60.0
+"""Å: a detector's edge is resolved to 1/60 1/Å, a third of a milliradian at 300 kV, whatever the size of the box."""
 
 
 def harmonics(count: int) -> np.ndarray:
@@ -26,8 +26,11 @@ def segment_masks(optics: Optics, extent: np.ndarray, gpts: tuple[int, int], ang
     antialiased, so that the signal does not depend on how the box happens to sample them.
     """
     inner, outer = (1e-3 * limit / optics.wavelength for limit in optics.angles)
-    shifts = (np.arange(SUPERSAMPLING) + 0.5) / SUPERSAMPLING - 0.5
-    axes = [(harmonics(n)[:, None] + shifts).ravel() / length for n, length in zip(gpts, extent, strict=True)]
+    fine = [max(1, int(np.ceil(FINEST / length))) for length in extent]
+    axes = [
+        (harmonics(n)[:, None] + (np.arange(f) + 0.5) / f - 0.5).ravel() / length
+        for n, f, length in zip(gpts, fine, extent, strict=True)
+    ]
     inside = [np.abs(axis) <= outer for axis in axes]
     kx, ky = np.meshgrid(*(axis[keep] for axis, keep in zip(axes, inside, strict=True)), indexing="ij")
     radius = np.hypot(kx, ky)
@@ -40,9 +43,9 @@ def segment_masks(optics: Optics, extent: np.ndarray, gpts: tuple[int, int], ang
         hits = [ring]
     masks = []
     for hit in hits:
-        full = np.zeros([n * SUPERSAMPLING for n in gpts], dtype=np.float32)
+        full = np.zeros([n * f for n, f in zip(gpts, fine, strict=True)], dtype=np.float32)
         full[np.ix_(*inside)] = hit
-        blocks = full.reshape(gpts[0], SUPERSAMPLING, gpts[1], SUPERSAMPLING)
+        blocks = full.reshape(gpts[0], fine[0], gpts[1], fine[1])
         masks.append(blocks.mean(axis=(1, 3)).ravel())
     return np.stack(masks)
 

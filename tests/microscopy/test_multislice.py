@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from microscopy import multislice
+from microscopy import supercell
 from microscopy.errors import SimulationError
 from microscopy.micrograph import Modality
 from microscopy.multislice import cached_cell_images, cell_images
@@ -20,7 +20,7 @@ SMALL_PROBE = 10.0
 
 @pytest.fixture(autouse=True)
 def narrow_window(monkeypatch):
-    monkeypatch.setattr(multislice, "WINDOW", 8.0)
+    monkeypatch.setattr(supercell, "WINDOW", 8.0)
 
 
 def monolayer(lattice, species, coords):
@@ -122,9 +122,9 @@ def test_no_atom_is_lost_or_moved_by_rounding_noise(tin_selenide, noise):
     coords[0, :2] -= abs(noise)
     noisy = Structure(Lattice(matrix), tin_selenide.species, coords)
     cell = plane_cell(noisy)
-    rows = multislice._rectangular(cell, "SnSe2")
+    rows = supercell.rectangular(cell, "SnSe2")
     extent = np.linalg.norm(rows @ cell, axis=1)
-    numbers, positions, _ = multislice._boxed(noisy, rows, extent)
+    numbers, positions, _ = supercell.boxed(noisy, rows, extent)
     cells = round(abs(np.linalg.det(rows)))
     assert [np.count_nonzero(numbers == z) for z in (50, 34)] == [cells, 2 * cells]
     # Every atom of the perfect box, once.
@@ -136,7 +136,7 @@ def test_no_atom_is_lost_or_moved_by_rounding_noise(tin_selenide, noise):
 def test_supercells_are_rectangular_for_every_lattice_that_allows_it():
     half = 0.5 * np.array([[4.0, 6.6], [-4.0, 6.6]])
     for cell in (np.diag([3.0, 4.4]), np.array([[2.46, 0], [-1.23, 2.13042]]), half, np.diag([25.0, 3.0])):
-        rows = multislice._rectangular(cell, "test")
+        rows = supercell.rectangular(cell, "test")
         a, b = rows @ cell
         assert abs(a @ b) < 1e-4 * np.linalg.norm(a) * np.linalg.norm(b)
         assert min(np.linalg.norm(a), np.linalg.norm(b)) >= 7.99
@@ -209,6 +209,7 @@ def test_a_cell_beyond_the_memory_bound_is_refused():
         cell_images(structure, Optics())
 
 
+@pytest.mark.filterwarnings("ignore:No Pauling electronegativity")
 def test_elements_without_scattering_factors_are_refused():
     structure = monolayer(Lattice.tetragonal(4.0, 20), ["Rf"], [[0, 0, 0.5]])
     with pytest.raises(SimulationError, match="Rf"):
