@@ -252,7 +252,7 @@ def _failed(path: Path, source: SourceFile | None, error: Exception, journal: Jo
         )
         result, folder = files.write(out, path)
         publish(result, folder, files.thumbnail)
-    except AutoMatError:
+    except Exception:
         logger.debug("the failure of %s could not be written", path, exc_info=True)
         return Outcome(result, None)
     return Outcome(result, folder)

@@ -13,7 +13,7 @@ from pymatgen.core import Composition
 from microscopy.errors import AutoMatError
 from microscopy.micrograph import Micrograph
 from models.records import Denoised, Relaxation
-from planning.records import Decision, Verdict
+from planning.records import Decision, Status, Verdict
 from reconstruction.records import Candidate, Candidates, Reconstruction
 from reporting.result import ErrorResult, Result
 from tasks.caching import DISTRIBUTION
@@ -135,9 +135,13 @@ def assemble_failure(
 ) -> RunFiles:
     """Render a run that failed in ``stage``."""
     from reporting.report import render_report
+    from reporting.result import build_result
     from reporting.thumbnail import thumbnail
 
     result = failure(path, sha256, error, stage, decisions, timings)
+    if micrograph:
+        image = build_result(micrograph, Verdict((), 0.0, Status.FAILED, result.reason)).image
+        result = result.model_copy(update={"image": image})
     return RunFiles(
         result=result.to_dict(),
         report=render_report(result, micrograph=micrograph),

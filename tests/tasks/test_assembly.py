@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import fake_run
+import pytest
+
+from microscopy.errors import PotentialError
+from planning.records import Status
+from reporting.result import Result
+from tasks.assembly import ALTERNATIVES, alternatives, assemble, assemble_failure, contradictions
+
+
+def test_a_whole_run_is_rendered_and_written(tmp_path: Path) -> None:
+    files = assemble(
+        micrograph=fake_run.micrograph(),
+        denoised=fake_run.denoised(),
+        candidates=fake_run.candidates(),
+        reconstruction=fake_run.reconstruction(),
+        relaxation=fake_run.relaxation(),
+        verdict=fake_run.verdict(),
+        decisions=fake_run.decisions(),
+        timings={"relax": 1.0},
+    )
+    result, folder = files.write(tmp_path, Path("/data/flake 07.tif"))
+    assert folder.parent == tmp_path
+    assert result.image.path == "/data/flake 07.tif"
+    assert len(result.alternatives) == len(list((folder / "alternatives").iterdir())) == 2
+    assert "numpy" in result.versions
+
+
+@pytest.mark.parametrize("read", [True, False])
+def test_a_failure_is_rendered_as_far_as_the_run_got(read: bool) -> None:
+    files = assemble_failure(
+        Path("x.tif"),
+        fake_run.SHA,
+        PotentialError("no weights"),
+        "relax",
+        fake_run.micrograph() if read else None,
+        fake_run.decisions(),
+        {"ingest": 0.1},
+    )
+    result = Result.from_dict(files.result)
+    assert (result.status, result.error.message) == (Status.FAILED, "no weights")  # type: ignore[union-attr]
+    assert result.image.shape == (fake_run.SHAPE if read else None)
+    assert "no weights" in (files.report or "")
+
+
+def test_alternatives_are_likely_other_hypotheses() -> None:
+    found = fake_run.candidates()
+    assert [each.template for each in alternatives(found, fake_run.reconstruction())] == ["ws2-1h", "nbs2-1h"]
+    unlikely = replace(found, items=(*found.items[:2], replace(found.items[2], probability=1e-6)))
+    assert [each.template for each in alternatives(unlikely, fake_run.reconstruction())] == ["ws2-1h"]
+    many = tuple(replace(found.items[1], template=str(number)) for number in range(9))
+    assert len(alternatives(replace(found, items=many), fake_run.reconstruction())) == ALTERNATIVES
+
+
+@pytest.mark.parametrize(
+    ("known", "contradicted"),
+    [
+        ({}, False),
+        ({"elements": ("Mo", "S")}, False),
+        ({"formula": "Mo2S4"}, False),
+        ({"elements": ("S", "W")}, True),
+        ({"formula": "WS2"}, True),
+    ],
+)
+def test_a_structure_other_than_the_user_said_is_told(known: dict[str, object], contradicted: bool) -> None:
+    told = contradictions(replace(fake_run.micrograph(), **known), fake_run.reconstruction())  # type: ignore[arg-type]
+    assert bool(told) is contradicted
