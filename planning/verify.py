@@ -60,8 +60,8 @@ ACCEPTED_CONFIDENCE = 0.8
 
 def verify(
     micrograph: Micrograph,
-    reconstruction: Reconstruction | None,
     candidates: Candidates,
+    reconstruction: Reconstruction | None,
     relaxation: Relaxation | None,
 ) -> Verdict:
     """Check one attempt.
@@ -70,10 +70,10 @@ def verify(
     ----------
     micrograph
         The image.
-    reconstruction
-        The hypothesis under test, refined; None when there was none.
     candidates
         What retrieval found; may be empty.
+    reconstruction
+        The hypothesis under test, refined; None when there was none.
     relaxation
         Its relaxation; None when it was not asked for.
     """

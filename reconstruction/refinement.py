@@ -112,7 +112,7 @@ def refine_positions(
         limited = np.clip(step[:count].reshape(-1, 2), -0.1, 0.1)
         moved = moved + limited
         origin = origin + np.clip(step[count : count + 2], -0.1, 0.1)
-        amplitude, damping = amplitude + float(step[-2]), float(np.clip(damping + step[-1], -0.3, 2.0))
+        amplitude, damping = amplitude + float(step[-2]), float(np.clip(damping + step[-1], -0.3, 8.0))
         if np.abs(limited).max() < CONVERGED:
             break
     covariance = np.linalg.inv(normal)

@@ -40,8 +40,12 @@ MODEL_ERROR = 0.015
 MODEL_FLOOR = 0.003
 """Error relative to the strongest coefficient (κ₀): reflections that the linear model forbids."""
 
-DAMPING = (0.15, 0.3)
-"""Mean and standard deviation of the prior on the Gaussian damping exp(−B q²), Å²."""
+DAMPING = 0.15
+DAMPING_BELOW, DAMPING_ABOVE = 0.15, 1.5
+"""Most likely Gaussian damping exp(−B q²) in Å², and how far it may lie below and above: thermal motion alone is the
+least there is, and an effective source of 0.3 Å (B = 2π²σ²) adds 1.8."""
+
+DAMPINGS = np.concatenate([np.linspace(-0.2, 0.6, 33), np.geomspace(0.65, 6.0, 24)])
 
 MAX_INDEX = 64
 """Largest crystal cell, in cells of the projected lattice."""
@@ -178,7 +182,7 @@ def align(
         return []
     indices = nodes(template, measurement.q_max)
     q = np.linalg.norm(indices @ np.linalg.inv(template).T, axis=1)
-    model = structure_factors(structure, indices, measurement.optics) * np.exp(-DAMPING[0] * q**2)
+    model = structure_factors(structure, indices, measurement.optics) * np.exp(-DAMPING * q**2)
     noise = measurement.spectrum.noise(q)
     found = []
     for n in matrices:
@@ -281,12 +285,11 @@ def _climb(
     c: np.ndarray, model: np.ndarray, weights: np.ndarray, indices: np.ndarray, q: np.ndarray, u: np.ndarray
 ) -> tuple[float, float, float, np.ndarray]:
     """Damping and origin to convergence: (gain with the damping's prior, B, amplitude, u)."""
-    mean, deviation = DAMPING
-    dampings = mean + deviation * np.linspace(-1.5, 3.0, 37)
-    decay = np.exp(-np.outer(dampings, q**2))
+    decay = np.exp(-np.outer(DAMPINGS, q**2))
     power = (decay**2) @ (weights * np.abs(model) ** 2)
-    prior = 0.5 * ((dampings - mean) / deviation) ** 2
-    best = (-np.inf, mean, 0.0, u)
+    deviation = np.where(DAMPINGS < DAMPING, DAMPING_BELOW, DAMPING_ABOVE)
+    prior = 0.5 * ((DAMPINGS - DAMPING) / deviation) ** 2
+    best = (-np.inf, DAMPING, 0.0, u)
     for _ in range(4):
         term = weights * np.conj(c) * model * np.exp(-2j * np.pi * indices @ u)
         top = decay @ np.real(term)
@@ -294,7 +297,7 @@ def _climb(
         at = int(np.argmax(gains))
         if gains[at] <= best[0] + 1e-6:
             break
-        best = (float(gains[at]), float(dampings[at]), float(top[at] / power[at]), u % 1.0)
+        best = (float(gains[at]), float(DAMPINGS[at]), float(top[at] / power[at]), u % 1.0)
         term = term * decay[at]
         gradient = 2 * np.pi * (np.imag(term) @ indices)
         hessian = -((2 * np.pi) ** 2) * (indices.T * np.real(term)) @ indices

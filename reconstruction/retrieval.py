@@ -32,8 +32,9 @@ from reconstruction.registration import (
 TEMPERATURE = 8.0
 """Log likelihood is divided by this before it becomes a probability: model errors are shared by many reflections."""
 
-STRAIN_SIGMA = 0.01
-"""Prior standard deviation of the strain between a template's cell and the image's."""
+STRAIN_SIGMA = 0.015
+"""Prior standard deviation of the strain between a template's cell and the image's: what density functionals and
+calibrated microscopes disagree by."""
 
 LEADING = 4
 """Hypotheses that decide the orientation of the detector."""
@@ -66,7 +67,7 @@ class RetrievalOptions:
 
     shortlist: int = 300
     refine: int = 40
-    strain: float = 0.03
+    strain: float = 0.04
     keep: int = 10
     use_elements: bool = True
     exclude: tuple[str, ...] = ()

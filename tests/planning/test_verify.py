@@ -47,7 +47,7 @@ def failed(verdict):
 
 def test_a_clear_image_is_accepted(run):
     micrograph, candidates, reconstruction = run
-    verdict = verify(micrograph, reconstruction, candidates, relaxation(reconstruction.symmetrised))
+    verdict = verify(micrograph, candidates, reconstruction, relaxation(reconstruction.symmetrised))
     assert failed(verdict) == set()
     assert verdict.status is Status.ACCEPTED
     assert verdict.confidence > 0.9
@@ -56,7 +56,7 @@ def test_a_clear_image_is_accepted(run):
 def test_the_wrong_polytype_is_not(run):
     micrograph, candidates, _ = run
     wrong = [i for i, item in enumerate(candidates.items) if item.template.startswith("1T")]
-    verdict = verify(micrograph, reconstruct(micrograph, candidates, wrong[0]), candidates, None)
+    verdict = verify(micrograph, candidates, reconstruct(micrograph, candidates, wrong[0]), None)
     assert {"fit", "margin"} <= failed(verdict)
     assert verdict.status is not Status.ACCEPTED
     assert verdict.confidence < 0.5
@@ -64,14 +64,14 @@ def test_the_wrong_polytype_is_not(run):
 
 def test_no_candidate_is_rejected(run):
     micrograph, candidates, _ = run
-    verdict = verify(micrograph, None, Candidates((), candidates.lattice, 0.0, 5), None)
+    verdict = verify(micrograph, Candidates((), candidates.lattice, 0.0, 5), None, None)
     assert verdict.status is Status.REJECTED
     assert failed(verdict) == {"template"}
     assert verdict.confidence == 0.0
 
 
 def test_no_lattice_is_rejected(run):
-    verdict = verify(run[0], None, Candidates((), None, 0.0, 5), None)
+    verdict = verify(run[0], Candidates((), None, 0.0, 5), None, None)
     assert verdict.status is Status.REJECTED
     assert "lattice" in failed(verdict)
 
@@ -79,12 +79,12 @@ def test_no_lattice_is_rejected(run):
 def test_a_second_lattice_is_rejected(run):
     micrograph, candidates, reconstruction = run
     mixed = replace(candidates, lattice=replace(candidates.lattice, share=0.5))
-    assert verify(micrograph, reconstruction, mixed, None).status is Status.REJECTED
+    assert verify(micrograph, mixed, reconstruction, None).status is Status.REJECTED
 
 
 def test_a_close_runner_up_makes_it_ambiguous(run):
     micrograph, candidates, reconstruction = run
-    verdict = verify(micrograph, reconstruction, replace(candidates, margin=1.0), None)
+    verdict = verify(micrograph, replace(candidates, margin=1.0), reconstruction, None)
     assert failed(verdict) == {"margin"}
     assert verdict.status is Status.AMBIGUOUS
 
@@ -100,7 +100,7 @@ def test_a_close_runner_up_makes_it_ambiguous(run):
 )
 def test_an_unstable_crystal_is_not_accepted(run, changes, name):
     micrograph, candidates, reconstruction = run
-    verdict = verify(micrograph, reconstruction, candidates, relaxation(reconstruction.symmetrised, **changes))
+    verdict = verify(micrograph, candidates, reconstruction, relaxation(reconstruction.symmetrised, **changes))
     assert failed(verdict) == {name}
     assert verdict.status is Status.AMBIGUOUS
     assert name in verdict.reason
@@ -108,7 +108,7 @@ def test_an_unstable_crystal_is_not_accepted(run, changes, name):
 
 def test_an_answer_against_the_given_elements_is_not_accepted(run):
     micrograph, candidates, reconstruction = run
-    verdict = verify(replace(micrograph, elements=("Se", "W")), reconstruction, candidates, None)
+    verdict = verify(replace(micrograph, elements=("Se", "W")), candidates, reconstruction, None)
     assert "elements" in failed(verdict)
     assert verdict.status is Status.AMBIGUOUS
     assert features(replace(micrograph, elements=("Se", "W")), candidates, reconstruction)["elements"] == 0
@@ -116,6 +116,6 @@ def test_an_answer_against_the_given_elements_is_not_accepted(run):
 
 def test_atoms_on_top_of_each_other_are_noticed(run):
     micrograph, candidates, reconstruction = run
-    crowded = mos2_1t(1.9)
-    verdict = verify(micrograph, replace(reconstruction, symmetrised=crowded), candidates, None)
+    crowded = mos2_1t(1.1)
+    verdict = verify(micrograph, candidates, replace(reconstruction, symmetrised=crowded), None)
     assert "distances" in failed(verdict)
