@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -55,6 +57,7 @@ def read_tif(path: Path) -> list[Signal]:
             raise ValueError("it holds no image")
         ome = _ome_axes(tif.ome_metadata) if tif.is_ome else None
         imagej = _imagej_axes(tif) if tif.is_imagej else None
+        info = _imagej_info(tif) if tif.is_imagej else {}
         signals = []
         for index, series in enumerate(tif.series):
             pixels = int(np.prod(series.shape, dtype=np.int64))
@@ -62,7 +65,7 @@ def read_tif(path: Path) -> list[Signal]:
             if ome is None and imagej is None and pixels <= MAX_PIXELS and not _needs_pillow(series):
                 series.asarray()  # so that RosettaSciIO, which leaves a damaged file open, meets only sound ones
                 vendor = _vendor(path, index)
-            signals.append(_tif_signal(path, index, series, ome or imagej, vendor))
+            signals.append(replace(_tif_signal(path, index, series, ome or imagej, vendor), **info))
         return signals
 
 
@@ -105,6 +108,23 @@ def _tif_signal(path: Path, index: int, series: Any, known: tuple[Axis, Axis] | 
         convergence_angle=angle,
         notices=("stored as white-is-zero; inverted",) if inverted and not colour else (),
     )
+
+
+def _imagej_info(tif: Any) -> dict[str, Any]:
+    """Optics and dose from the JSON that this project's own images carry in ImageJ's "Info"; nothing from other text."""
+    text = (tif.imagej_metadata or {}).get("Info", "")
+    try:
+        info = json.loads(text)
+    except (TypeError, ValueError):
+        return {}
+    if not isinstance(info, dict):
+        return {}
+    numbers = {
+        name: float(info[name])
+        for name in ("beam_energy", "convergence_angle", "dose")
+        if isinstance(info.get(name), int | float) and np.isfinite(info[name]) and info[name] > 0
+    }
+    return {**numbers, "hint": str(info.get("modality", ""))[:40], "original": info}
 
 
 def _needs_pillow(series: Any) -> bool:

@@ -47,8 +47,8 @@ class Signal:
         What the detector is called in the metadata.
     original
         The file's metadata, as its reader returned it.
-    beam_energy, convergence_angle
-        eV and mrad, as in the file, unchecked; or None.
+    beam_energy, convergence_angle, dose
+        eV, mrad and electrons per Å², as in the file, unchecked; or None.
     vector
         True where complex numbers are the x (real) and y (imaginary) parts of a DPC vector.
     notices
@@ -65,6 +65,7 @@ class Signal:
     original: Mapping[Any, Any] = field(default_factory=dict)
     beam_energy: float | None = None
     convergence_angle: float | None = None
+    dose: float | None = None
     vector: bool = False
     notices: tuple[str, ...] = ()
 

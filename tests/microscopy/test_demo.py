@@ -10,7 +10,9 @@ import pytest
 import tifffile
 
 import microscopy
+from microscopy.micrograph import Modality
 from microscopy.optics import Optics
+from microscopy.readers import read_micrograph
 from microscopy.simulation import SimulationOptions, simulate_to_file
 
 DATA = Path(microscopy.__file__).parent / "data"
@@ -56,3 +58,10 @@ def test_the_command_makes_the_image_again(manifest, tmp_path):
     written = json.loads(truth.read_text())
     np.testing.assert_allclose(written["cell"], manifest["truth"]["cell"])
     np.testing.assert_allclose(written["origin"], manifest["truth"]["origin"])
+
+
+def test_the_file_says_how_it_was_recorded():
+    micrograph = read_micrograph(DATA / "demo.tif")
+    assert micrograph.modality is Modality.IDPC
+    assert micrograph.pixel_size == pytest.approx((0.11, 0.11))
+    assert (micrograph.beam_energy, micrograph.convergence_angle, micrograph.dose) == (300e3, 21.3, 30000)
