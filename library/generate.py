@@ -23,9 +23,6 @@ from microscopy.slab import slab
 from models.potentials import Potential, load_potential
 from models.relaxation import RelaxOptions, relax_in_plane, to_atoms
 
-POTENTIAL = "sevennet-0"
-"""The potential whose weights ship with the dependencies, so that anyone can repeat the build."""
-
 OPTIONS = RelaxOptions(max_force=0.03, max_steps=80, max_seconds=600.0)
 """Steps bound the work; the time limit only ends a stuck run, so that the result does not depend on the machine."""
 
@@ -77,9 +74,7 @@ def all_decorations() -> list[Decoration]:
     return sorted(found, key=lambda d: (not _published(d), len(d.prototype.sites)))
 
 
-def generate(
-    work: Path, potential: Potential, progress: Callable[[int, int, str], None] | None = None
-) -> Iterator[Generated]:
+def generate(work: Path, progress: Callable[[int, int, str], None] | None = None) -> Iterator[Generated]:
     """Yield every decoration relaxed, in a fixed order, taking finished ones from `work` and appending new ones.
 
     Raises
@@ -91,6 +86,7 @@ def generate(
     todo = all_decorations()
     for number, decoration in enumerate(todo):
         start = decoration.structure()
+        potential = load_potential(decoration.prototype.potential)
         key = _key(start, potential)
         item = finished.get(key)
         if item is None:
@@ -243,7 +239,7 @@ def main(arguments: list[str] | None = None) -> int:
         print(f"{time.monotonic() - began:8.1f} s {done}/{total} {message}", file=sys.stderr, flush=True)
 
     try:
-        items = list(generate(options.work, load_potential(POTENTIAL), report))
+        items = list(generate(options.work, report))
         if options.out is not None:
             from library.build import build_embedded
 

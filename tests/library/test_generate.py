@@ -91,12 +91,13 @@ def test_what_is_unphysical_is_named(mos2):
 def test_a_stopped_run_continues_where_it_was(tmp_path, graphene, monkeypatch):
     work = tmp_path / "work.jsonl"
     monkeypatch.setattr(module, "all_decorations", lambda: [graphene])
-    first = list(generate(work, SpringPotential()))
+    monkeypatch.setattr(module, "load_potential", lambda name: SpringPotential())
+    first = list(generate(work))
     with work.open("a") as stream:
         stream.write('{"id": "half a li')
     calls = []
     monkeypatch.setattr(module, "relax_decoration", lambda *arguments: calls.append(arguments))
-    second = list(generate(work, SpringPotential()))
+    second = list(generate(work))
     assert not calls
     assert [i.id for i in first] == [i.id for i in second] == ["graphene:C"]
     assert first[0].refusal == second[0].refusal
