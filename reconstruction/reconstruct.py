@@ -23,6 +23,9 @@ AVERAGE_STEP = 0.1
 SCAN_SHEAR = 0.05
 """Shear of the cell that is put down to the scan when the hypothesis has a symmetry that forbids it."""
 
+MODEL_BIAS = 0.015
+"""Å by which the linear image model misplaces sites whatever the dose; no symmetry is refused for less."""
+
 CALIBRATION_WARNING = 0.02
 """Scale or shear beyond which the calibration of the file is called into question."""
 
@@ -53,7 +56,8 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
     scale, shear = calibration(candidate)
     structure = _slab(candidate, refined.frac, candidate.cell)
     regular = _slab(candidate, refined.frac, _regular_cell(candidate, shear))
-    symmetry = layer_symmetry(regular, position_sigma=float(np.median(refined.errors)))
+    sigma = float(np.hypot(np.median(refined.errors) * np.sqrt(max(refined.chi2, 1.0)), MODEL_BIAS))
+    symmetry = layer_symmetry(regular, position_sigma=sigma)
     average, error, columns = _average(micrograph, candidate, refined, measurement)
     model = cell_image(refined, average.shape)
     level = average - average.mean()

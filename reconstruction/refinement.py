@@ -115,15 +115,16 @@ def refine_positions(
         amplitude, damping = amplitude + float(step[-2]), float(np.clip(damping + step[-1], -0.3, 8.0))
         if np.abs(limited).max() < CONVERGED:
             break
-    covariance = np.linalg.inv(normal)
-    count = 2 * len(start)
-    variances = np.diag(covariance)[:count].reshape(-1, 2).mean(axis=1)
-    # A common move of all sites is the origin's business.
+    # A common move of all sites is the origin's business: take it out of the moves and of their covariance.
     common = moved.mean(axis=0)
+    sites = len(start)
+    relative = np.kron(np.eye(sites) - 1 / sites, np.eye(2))
+    covariance = relative @ np.linalg.inv(normal)[:count, :count] @ relative
+    variances = np.diag(covariance).reshape(-1, 2).mean(axis=1)
     model = amplitude * (_waves(factors, indices, g, start, moved, origin) * np.exp(-damping * q**2)).sum(axis=0)
     return Refinement(
         frac=start + (moved - common) @ inverse,
-        errors=np.sqrt(variances),
+        errors=np.sqrt(np.maximum(variances, 0.0)),
         cell=cell,
         shift=origin + common,
         indices=indices,
