@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pymatgen.core import Composition
 
 from microscopy.micrograph import Micrograph
 from reconstruction.records import Candidates, Reconstruction
@@ -44,8 +45,11 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
     candidate = reconstruction.candidate
     leads = candidates.items[0].template == candidate.template
     symbols = {site.specie.symbol for site in candidate.structure}
-    formula = candidate.structure.composition.reduced_formula
-    named = micrograph.formula == formula if micrograph.formula else set(micrograph.elements or ()) == symbols
+    composition = candidate.structure.composition.reduced_composition
+    if micrograph.formula:
+        named = Composition(micrograph.formula).reduced_composition == composition
+    else:
+        named = set(micrograph.elements or ()) == symbols
     return {
         "misfit": float(np.sqrt(max(0.0, 1 - candidate.correlation))),
         "chi2": float(np.log10(np.clip(reconstruction.chi2, 0.3, 1e3))),
