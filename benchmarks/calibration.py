@@ -72,7 +72,9 @@ def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
     groups = [line["id"] for line in answered]
     scale = x.std(axis=0) + 1e-9
     model = LogisticRegression(C=3.0, max_iter=2000)
-    predicted = cross_val_predict(model, x / scale, y, groups=groups, cv=GroupKFold(FOLDS), method="predict_proba")[:, 1]
+    predicted = cross_val_predict(model, x / scale, y, groups=groups, cv=GroupKFold(FOLDS), method="predict_proba")[
+        :, 1
+    ]
     model.fit(x / scale, y)
     weights = model.coef_[0] / scale
     sure = predicted > 0.9

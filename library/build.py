@@ -99,7 +99,12 @@ def build_embedded(items: Iterable[Generated], out: Path, progress: Progress | N
     entries = (_generated_entry(item) for item in items)
     larger = {prototype.name: prototype.potential for prototype in read_prototypes()}
     larger = {name: potential for name, potential in larger.items() if potential != Prototype.potential}
-    parameters = {"potential": Prototype.potential, "potential_of": larger, "max_force": OPTIONS.max_force, "max_steps": OPTIONS.max_steps}
+    parameters = {
+        "potential": Prototype.potential,
+        "potential_of": larger,
+        "max_force": OPTIONS.max_force,
+        "max_steps": OPTIONS.max_steps,
+    }
     facts = {"command": "python -m library.generate", "parameters": parameters}
     return _build(entries, out, MODALITIES, facts, progress)
 

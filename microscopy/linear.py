@@ -93,9 +93,7 @@ def scattering(
     return np.asarray((a * (2 + bq2) / (1 + bq2) ** 2).sum(axis=1))
 
 
-def transfer(
-    g: Float[np.ndarray, "K 2"], optics: Optics, rotation: float | None = None
-) -> Float[np.ndarray, " K"]:
+def transfer(g: Float[np.ndarray, "K 2"], optics: Optics, rotation: float | None = None) -> Float[np.ndarray, " K"]:
     """Contrast transfer at spatial frequencies g = (gx, gy) in 1/Å: at most about 1, 0 beyond the cut-off.
 
     Incoherent modalities share the autocorrelation of the aperture, T = 2/π (arccos x − x √(1 − x²)) with

@@ -49,7 +49,9 @@ def slab(structure: Structure, vacuum: float = VACUUM) -> Structure:
     normal = np.cross(a, b)
     area = float(np.linalg.norm(normal))
     if area < 1e-3:
-        raise SlabError(f"{structure.composition.reduced_formula}: a and b are parallel; the third axis must be the vacuum axis")
+        raise SlabError(
+            f"{structure.composition.reduced_formula}: a and b are parallel; the third axis must be the vacuum axis"
+        )
     normal /= area
     height = abs(float(c @ normal))
     # Only the periodicity along c is given up: shifting a site by c must not move it in the plane.
@@ -83,12 +85,12 @@ def _unwrapped(z: np.ndarray) -> np.ndarray:
     z = z % 1.0
     order = np.argsort(z)
     gaps = np.diff(np.append(z[order], z[order[0]] + 1.0))
-    bottom = z[order[(int(np.argmax(gaps)) + 1) % len(z)]]
-    return bottom + (z - bottom) % 1.0
+    bottom = float(z[order[(int(np.argmax(gaps)) + 1) % len(z)]])
+    return np.asarray(bottom + (z - bottom) % 1.0)
 
 
 def _plane_cell(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """In-plane cell with a along +x and b of positive y."""
-    length_a, length_b = np.linalg.norm(a), np.linalg.norm(b)
+    length_a, length_b = float(np.linalg.norm(a)), float(np.linalg.norm(b))
     cos = float(a @ b) / (length_a * length_b)
-    return np.array([[length_a, 0.0], [length_b * cos, length_b * np.sqrt(max(0.0, 1.0 - cos**2))]])
+    return np.array([[length_a, 0.0], [length_b * cos, length_b * float(np.sqrt(max(0.0, 1.0 - cos**2)))]])

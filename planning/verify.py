@@ -97,14 +97,17 @@ def _lattice_checks(candidates: Candidates) -> list[Check]:
         _at_least("lattice", significance, LATTICE_SIGNIFICANCE, "strongest reflection over the noise amplitude"),
     ]
     if lattice is not None:
-        checks.append(_at_least("one_lattice", lattice.share, ONE_LATTICE, "share of the reflected power on one lattice"))
+        checks.append(
+            _at_least("one_lattice", lattice.share, ONE_LATTICE, "share of the reflected power on one lattice")
+        )
     return checks
 
 
 def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> list[Check]:
     candidate = reconstruction.candidate
     moved = np.linalg.norm(
-        _wrapped(reconstruction.structure, candidate.structure) @ reconstruction.structure.lattice.matrix[:2, :2], axis=1
+        _wrapped(reconstruction.structure, candidate.structure) @ reconstruction.structure.lattice.matrix[:2, :2],
+        axis=1,
     )
     leads = bool(candidates.items) and candidates.items[0].template == candidate.template
     margin = candidates.margin if leads else candidate.log_likelihood - candidates.items[0].log_likelihood
@@ -114,7 +117,10 @@ def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> lis
         _at_most("shift", float(moved.max()), SHIFT, "largest in-plane move of a site from the template, Å"),
         _at_most("strain", candidate.strain, STRAIN, "deformation of the template's cell to the image's"),
         _at_least(
-            "distances", _shortest_distance(reconstruction.symmetrised), OVERLAP, "shortest distance over covalent radii"
+            "distances",
+            _shortest_distance(reconstruction.symmetrised),
+            OVERLAP,
+            "shortest distance over covalent radii",
         ),
         _at_least("margin", min(margin, 1e6), MARGIN, "log likelihood ahead of the next different structure"),
     ]
@@ -136,10 +142,16 @@ def _energy_checks(relaxation: Relaxation) -> list[Check]:
     checks = [
         _at_most("relaxation", 0.0 if relaxation.converged else 1.0, 0.5, "0 when the relaxation converged"),
         _at_most(
-            "displacement", float(relaxation.displacements.max()), DISPLACEMENT, "largest in-plane move on relaxation, Å"
+            "displacement",
+            float(relaxation.displacements.max()),
+            DISPLACEMENT,
+            "largest in-plane move on relaxation, Å",
         ),
         _at_most(
-            "relaxed_strain", float(np.abs(relaxation.strain[:2]).max()), RELAXED_STRAIN, "change of a or b on relaxation"
+            "relaxed_strain",
+            float(np.abs(relaxation.strain[:2]).max()),
+            RELAXED_STRAIN,
+            "change of a or b on relaxation",
         ),
     ]
     if relaxation.formation_energy_per_atom is not None:

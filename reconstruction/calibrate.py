@@ -88,4 +88,6 @@ def _at_scale(image: Micrograph, lattice: ImageLattice, scale: float) -> Measure
     """The same measurement if pixels were larger by a factor."""
     size = (PROVISIONAL * scale, PROVISIONAL * scale)
     scaled = replace(image, pixel_size=size)
-    return measure(scaled, replace(lattice, vectors=lattice.vectors * scale, standard_errors=lattice.standard_errors * scale))
+    return measure(
+        scaled, replace(lattice, vectors=lattice.vectors * scale, standard_errors=lattice.standard_errors * scale)
+    )

@@ -99,14 +99,12 @@ def find_lattice(
         )
     if view.extent < 3 * np.linalg.norm(best.vectors, axis=1).max():
         warnings.append("the field of view holds fewer than three cells along one axis")
-    return ImageLattice(
-        best.vectors, best.errors, float(np.sqrt(snr.max())), best.reflections, share, tuple(warnings)
-    )
+    return ImageLattice(best.vectors, best.errors, float(np.sqrt(snr.max())), best.reflections, share, tuple(warnings))
 
 
 @dataclass(frozen=True, eq=False)
 class _Indexing:
-    """A lattice, the share of the reflections (by weight) that it indexes, and how far their orders are from integers."""
+    """A lattice, the share of the reflections (by weight) it indexes, and how far their orders are from integers."""
 
     vectors: np.ndarray
     errors: np.ndarray
@@ -138,7 +136,7 @@ def _index(g: np.ndarray, snr: np.ndarray, longest: float) -> _Indexing | None:
 
 
 def reflections(view: Spectrum, q_max: float) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, " K"]]:
-    """Reflections above the noise: positions (gx, gy) in 1/Å, one of each Friedel pair, and signal-to-noise power ratios."""
+    """Reflections above the noise, one of each Friedel pair: positions (gx, gy) in 1/Å and signal-to-noise power ratios."""
     shape = tuple(scipy.fft.next_fast_len(2 * n) for n in view.image.shape)
     power = np.abs(scipy.fft.rfft2(view.image, shape)) ** 2 / view.weight**2
     gy, gx = np.fft.fftfreq(shape[0], view.pixel_size[0]), np.fft.rfftfreq(shape[1], view.pixel_size[1])
@@ -229,14 +227,15 @@ def _polish(vectors: np.ndarray, g: np.ndarray, weights: np.ndarray) -> np.ndarr
     """Least squares of g·v = integer from a grid maximum, reflections within a quarter of an order."""
     polished = []
     for v in vectors:
+        fitted = v
         for _ in range(2):
-            order = g @ v
+            order = g @ fitted
             near = np.abs(order - np.round(order)) < 0.25
             if near.sum() < 2:
                 break
             root = np.sqrt(weights[near])
-            v = np.linalg.lstsq(g[near] * root[:, None], np.round(order[near]) * root, rcond=None)[0]
-        polished.append(v)
+            fitted = np.linalg.lstsq(g[near] * root[:, None], np.round(order[near]) * root, rcond=None)[0]
+        polished.append(fitted)
     return np.array(polished)
 
 
@@ -267,4 +266,3 @@ def _fit(
                     total += (fitted[i, m] * fitted[k, j]) ** 2 * covariance[k, k] * variance[m]
             errors[i, j] = np.sqrt(total)
     return fitted, errors, indexed
-

@@ -87,7 +87,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
 
 
 def calibration(candidate: Candidate) -> tuple[float, float]:
-    """Size of the cell in the image over the hypothesis's own, and the relative difference of its principal stretches."""
+    """Size of the image's cell over the hypothesis's own, and the relative difference of its principal stretches."""
     deformation = np.linalg.inv(plane_cell(candidate.structure)) @ candidate.cell
     singular = np.linalg.svd(deformation, compute_uv=False)
     return float(np.sqrt(singular[0] * singular[1])), float(singular[0] / singular[1] - 1)
@@ -161,5 +161,7 @@ def _warnings(lattice: ImageLattice, scale: float, shear: float) -> tuple[str, .
     if abs(scale - 1) > CALIBRATION_WARNING:
         found.append(f"the cell in the image is {scale - 1:+.1%} larger than the template's: check the pixel size")
     if shear > CALIBRATION_WARNING:
-        found.append(f"the cell in the image is sheared by {shear:.1%} against the template's: scan distortion or strain")
+        found.append(
+            f"the cell in the image is sheared by {shear:.1%} against the template's: scan distortion or strain"
+        )
     return tuple(found)

@@ -148,9 +148,7 @@ def alignments(
     first, second = (points[np.abs(norms / length - 1) <= strain + 1e-9] for length in lengths)
     if not len(first) or not len(second):
         return np.zeros((0, 2, 2), dtype=int)
-    pairs = np.stack(
-        [np.repeat(first, len(second), axis=0), np.tile(second, (len(first), 1))], axis=1
-    )
+    pairs = np.stack([np.repeat(first, len(second), axis=0), np.tile(second, (len(first), 1))], axis=1)
     index = np.abs(np.linalg.det(pairs)).round().astype(int)
     pairs = pairs[(index > 0) & (index <= MAX_INDEX)]
     deformation = np.linalg.inv(template) @ (pairs @ lattice)
@@ -232,7 +230,7 @@ def refine(
 
 
 def hermite(n: Int[np.ndarray, "2 2"]) -> Int[np.ndarray, "2 2"]:
-    """Row Hermite normal form [[p, r], [0, q]] of an integer matrix: the same superlattice, one matrix for all bases."""
+    """Row Hermite normal form [[p, r], [0, q]] of an integer matrix: one matrix for all bases of a superlattice."""
     (a, b), (c, d) = n.tolist()
     while c:
         m = a // c

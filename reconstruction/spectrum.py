@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 import scipy.fft
@@ -151,7 +152,7 @@ def spectrum(micrograph: Micrograph, q_max: float, pixel_size: tuple[float, floa
 
 
 def windowed(micrograph: Micrograph, size: tuple[float, float], kind: str, q_max: float) -> Spectrum:
-    """Apply a separable window: ``"tukey"`` measures coefficients, ``"blackman"`` finds weak peaks beside strong ones."""
+    """Apply a window: ``"tukey"`` measures coefficients, ``"blackman"`` finds weak peaks beside strong ones."""
     height, width = micrograph.image.shape
     window = np.outer(_window(kind, height), _window(kind, width))
     if micrograph.mask is not None:
@@ -182,7 +183,7 @@ def _radial_noise(q: np.ndarray, power: np.ndarray, q_max: float) -> tuple[np.nd
     values, q_sorted = power[inside][order], q[inside][order]
     edges = np.searchsorted(ring[order], np.arange(RINGS + 1))
     ring_q, ring_noise, counts = [], [], []
-    for start, stop in zip(edges[:-1], edges[1:], strict=True):
+    for start, stop in pairwise(edges):
         if stop - start >= 4:
             ring_q.append(float(q_sorted[start:stop].mean()))
             ring_noise.append(float(np.quantile(values[start:stop], NOISE_QUANTILE)) / -np.log1p(-NOISE_QUANTILE))

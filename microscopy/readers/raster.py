@@ -111,7 +111,7 @@ def _tif_signal(path: Path, index: int, series: Any, known: tuple[Axis, Axis] | 
 
 
 def _imagej_info(tif: Any) -> dict[str, Any]:
-    """Optics and dose from the JSON that this project's own images carry in ImageJ's "Info"; nothing from other text."""
+    """Optics and dose from the JSON that this project's images carry in ImageJ's "Info"; nothing from other text."""
     text = (tif.imagej_metadata or {}).get("Info", "")
     try:
         info = json.loads(text)

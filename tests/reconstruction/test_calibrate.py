@@ -15,7 +15,9 @@ def library():
 
 
 @pytest.mark.parametrize("pixel", [0.09, 0.16, 0.22])
-@pytest.mark.parametrize(("structure", "elements"), [(mos2(3.18), ("Mo", "S")), (graphene(), ("C",))], ids=["MoS2", "C"])
+@pytest.mark.parametrize(
+    ("structure", "elements"), [(mos2(3.18), ("Mo", "S")), (graphene(), ("C",))], ids=["MoS2", "C"]
+)
 def test_the_scale_follows_from_the_lattice(library, structure, elements, pixel):
     image, _ = linear_image(structure, pixel=pixel, noise=0.2)
     estimate = estimate_pixel_size(replace(image, pixel_size=None, elements=elements), library)

@@ -11,13 +11,15 @@ Q_MAX = 2.1
 
 
 def index_of(cell, lattice):
-    """How many cells of the found lattice one true cell holds; fails unless that is a whole number of lattice vectors."""
+    """How many cells of the found lattice one true cell holds; fails unless it is made of whole lattice vectors."""
     matrix = cell @ np.linalg.inv(lattice.vectors)
     assert np.abs(matrix - np.round(matrix)).max() < 0.02
     return round(abs(np.linalg.det(matrix)))
 
 
-@pytest.mark.parametrize("structure", [graphene(), mos2(), tin_sulfide(), oblique()], ids=["C", "MoS2", "SnS", "PdSeCl"])
+@pytest.mark.parametrize(
+    "structure", [graphene(), mos2(), tin_sulfide(), oblique()], ids=["C", "MoS2", "SnS", "PdSeCl"]
+)
 @pytest.mark.parametrize("angle", [0.0, 17.0, 45.0])
 def test_finds_the_lattice_of_a_noisy_image(structure, angle):
     micrograph, cell = linear_image(structure, matrix=turn(angle), noise=1.0)
@@ -76,9 +78,7 @@ def test_two_grains_are_noticed():
 
 
 @settings(max_examples=100, deadline=None)
-@given(
-    a=st.floats(1.5, 20), b=st.floats(1.5, 20), gamma=st.floats(25, 155), m=st.integers(-4, 4), swap=st.booleans()
-)
+@given(a=st.floats(1.5, 20), b=st.floats(1.5, 20), gamma=st.floats(25, 155), m=st.integers(-4, 4), swap=st.booleans())
 def test_reduction_is_unique_and_keeps_the_area(a, b, gamma, m, swap):
     angle = np.deg2rad(gamma)
     cell = np.array([[a, 0], [b * np.cos(angle), b * np.sin(angle)]])
