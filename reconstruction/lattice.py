@@ -136,7 +136,7 @@ def _index(g: np.ndarray, snr: np.ndarray, longest: float) -> _Indexing | None:
 
 
 def reflections(view: Spectrum, q_max: float) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, " K"]]:
-    """Reflections above the noise, one of each Friedel pair: positions (gx, gy) in 1/Å and signal-to-noise power ratios."""
+    """Reflections above the noise, one of each Friedel pair: (gx, gy) in 1/Å, and signal-to-noise power ratios."""
     shape = tuple(scipy.fft.next_fast_len(2 * n) for n in view.image.shape)
     power = np.abs(scipy.fft.rfft2(view.image, shape)) ** 2 / view.weight**2
     gy, gx = np.fft.fftfreq(shape[0], view.pixel_size[0]), np.fft.rfftfreq(shape[1], view.pixel_size[1])
