@@ -37,6 +37,33 @@ def test_every_requirement_is_pinned_within_its_range() -> None:
         assert pinned[canonicalize_name(requirement.name)] in requirement.specifier, requirement
 
 
+def test_whatever_a_requirement_pulls_in_is_pinned_too() -> None:
+    """Walk the requirements, extras included, as far as the packages are installed."""
+    pinned = pins()
+    waiting = requirements()
+    seen: set[tuple[str, frozenset[str]]] = set()
+    missing = set()
+    while waiting:
+        requirement = waiting.pop()
+        name = canonicalize_name(requirement.name)
+        node = (name, frozenset(requirement.extras))
+        if node in seen:
+            continue
+        seen.add(node)
+        if name not in pinned:
+            missing.add(name)
+            continue
+        try:
+            below = importlib.metadata.requires(name) or []
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        for each in map(Requirement, below):
+            extras = ["", *requirement.extras]
+            if each.marker is None or any(each.marker.evaluate({"extra": extra}) for extra in extras):
+                waiting.append(each)
+    assert missing <= {"setuptools"}  # every environment brings its own
+
+
 def test_mattersim_is_pinned_but_not_required() -> None:
     names = {canonicalize_name(requirement.name) for requirement in requirements()}
     assert "mattersim" in pins()
