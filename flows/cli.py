@@ -25,6 +25,9 @@ DEMO = Path(__file__).parent.parent / "microscopy" / "data" / "demo.tif"
 
 OUT = Path("runs")
 
+ESTIMATE = "estimate"
+"""Pixel size that is to be taken from the best template."""
+
 app = typer.Typer(
     help="From a noisy STEM micrograph of a 2D material to its crystal structure, its energy and an honest confidence.",
     no_args_is_help=True,
@@ -38,7 +41,7 @@ Out = Annotated[Path, typer.Option("--out", help="Parent of the run folders.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document per input, and nothing else.")]
 Elements = Annotated[str | None, typer.Option(help="All elements that are present, such as Mo,S.")]
 Formula = Annotated[str | None, typer.Option(help="Chemical formula, such as MoS2.")]
-PixelSize = Annotated[str | None, typer.Option(help="Å per pixel: one number, or y,x.")]
+PixelSize = Annotated[str | None, typer.Option(help="Å per pixel: one number, or y,x; reconstruct: or 'estimate'.")]
 Dose = Annotated[float | None, typer.Option(help="Electrons per Å².", min=0.0)]
 ModalityName = Annotated[str | None, typer.Option("--modality", help="idpc, haadf, adf, abf, phase or unknown.")]
 Libraries = Annotated[
@@ -103,7 +106,7 @@ def reconstruct(
     symbols, reduced = _composition(elements, formula)
     overrides = {
         "read": {
-            "pixel_size": _pixel_size(pixel_size),
+            "pixel_size": None if pixel_size == ESTIMATE else _pixel_size(pixel_size),
             "elements": symbols,
             "formula": reduced,
             "dose": dose,
@@ -116,6 +119,7 @@ def reconstruct(
         "library": tuple(library) if library else None,
         "potential": potential,
         "relaxation": False if no_relax else None,
+        "estimate_pixel_size": True if pixel_size == ESTIMATE else None,
         "planner": planner,
     }
     _reconstruct(files, overrides, config, out, as_json)

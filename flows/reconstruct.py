@@ -13,7 +13,7 @@ from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settin
 from flows.artifacts import publish
 from flows.progress import announce
 from flows.settings import Settings
-from microscopy.errors import AutoMatError
+from microscopy.errors import AutoMatError, PotentialError
 from models import denoising
 from planning.planner import Situation
 from planning.records import Branch, Status
@@ -25,8 +25,8 @@ from tasks.caching import Aside, LibraryRef, PotentialRef, SourceFile
 from tasks.resources import library_ref, potential_ref, source_file
 from tasks.store import Ref, load
 
-WIDE_STRAIN = 0.10
-"""Largest strain of a widened search: pixel sizes in files are off by up to 10 %."""
+WIDE_STRAIN = 0.20
+"""Largest strain of a widened search: pixel sizes in files are off by up to 10 %, scans are sheared by as much again."""
 
 WIDE_FACTOR = 4
 """How many times more templates a widened search registers."""
@@ -96,6 +96,7 @@ class Journal:
     micrograph: Ref | None = None
     decisions: list[Ref] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
 
     def call(self, step: Task[..., Ref], *arguments: Any) -> Ref:
         """Run a step; a cached reference whose file is gone is computed again."""
@@ -162,6 +163,10 @@ def _run(name: str, source: SourceFile, settings: Settings, journal: Journal) ->
     journal.stage = "relax"
     potential = potential_ref(settings.potential) if settings.relaxation else None
     micrograph = journal.micrograph = journal.call(steps.ingest, source, settings.read)
+    if load(micrograph).pixel_size is None:
+        micrograph = journal.micrograph = journal.call(
+            steps.calibrate, micrograph, library, settings.estimate_pixel_size
+        )
     denoised = journal.call(steps.denoise, micrograph, settings.denoise, denoising.digest(settings.denoise))
     best = _attempts(micrograph, library, potential, settings, journal)
     return journal.call(
@@ -174,6 +179,7 @@ def _run(name: str, source: SourceFile, settings: Settings, journal: Journal) ->
         best.relaxation,
         best.verdict,
         tuple(journal.decisions),
+        tuple(f"no energy: {note}" for note in journal.notes),
         Aside(dict(journal.timings)),
     )
 
@@ -224,7 +230,11 @@ def _attempt(
     if rank is not None:
         reconstruction = journal.call(steps.reconstruct, micrograph, candidates, rank)
         if potential is not None:
-            relaxation = journal.call(steps.relax, reconstruction, potential, settings.relax)
+            try:
+                relaxation = journal.call(steps.relax, reconstruction, potential, settings.relax)
+            except PotentialError as error:
+                # The crystal stands without its energy; the result says why there is none.
+                journal.notes[str(error)] = None
     verdict = journal.call(steps.verify, micrograph, candidates, reconstruction, relaxation)
     return Attempt(candidates, reconstruction, relaxation, verdict)
 

@@ -36,6 +36,8 @@ class Settings(BaseModel):
         Name or path; None for the default with its fallback.
     relaxation
         Whether to relax at all.
+    estimate_pixel_size
+        Whether a missing pixel size may be estimated from the best template.
     planner, max_attempts
         Who decides after a failed check, and how often at most.
     """
@@ -49,6 +51,7 @@ class Settings(BaseModel):
     library: tuple[Path, ...] = ()
     potential: str | None = None
     relaxation: bool = True
+    estimate_pixel_size: bool = False
     planner: Planner = "rules"
     max_attempts: int = Field(default=MAX_ATTEMPTS, ge=1, le=MAX_ATTEMPTS)
 

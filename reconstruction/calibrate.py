@@ -40,6 +40,30 @@ class PixelEstimate:
     correlation: float
 
 
+def calibrated(micrograph: Micrograph, library: Library, accept: bool) -> Micrograph:
+    """Give an uncalibrated micrograph the estimated pixel size, if the user accepts one.
+
+    Raises
+    ------
+    CalibrationError
+        With the estimate and the flag to give, when estimates are not accepted; or when none can be made.
+    """
+    found = estimate_pixel_size(micrograph, library)
+    size = found.pixel_size[0]
+    origin = f"{size:.4g} Å, estimated from {found.formula} ({found.template}, correlation {found.correlation:.2f})"
+    if not accept:
+        raise CalibrationError(
+            f"{micrograph.source}: no pixel size in the file; give it with --pixel-size Å, "
+            f"or take the estimate with --pixel-size estimate: {origin}"
+        )
+    return replace(
+        micrograph,
+        pixel_size=found.pixel_size,
+        pixel_size_source="estimate",
+        notices=(*micrograph.notices, f"pixel size {origin}: lengths are no better than this guess"),
+    )
+
+
 def estimate_pixel_size(micrograph: Micrograph, library: Library) -> PixelEstimate:
     """Estimate the pixel size from the templates with the elements or formula that the user gave.
 

@@ -73,9 +73,10 @@ def assemble(
     relaxation: Relaxation | None,
     verdict: Verdict,
     decisions: Sequence[Decision],
+    notes: Sequence[str],
     timings: Mapping[str, float],
 ) -> RunFiles:
-    """Render a run that reached a verdict."""
+    """Render a run that reached a verdict; ``notes`` join its warnings."""
     from reconstruction.cif import checked_cif, structure_cif
     from reporting.overlay import Registration, overlay_png
     from reporting.report import render_report
@@ -94,7 +95,7 @@ def assemble(
         decisions=decisions,
         timings=timings,
         versions=versions(),
-        warnings=contradictions(micrograph, reconstruction) if reconstruction else (),
+        warnings=(*(contradictions(micrograph, reconstruction) if reconstruction else ()), *notes),
     )
     overlay = None
     if reconstruction and micrograph.pixel_size is not None:

@@ -88,6 +88,14 @@ def ingest(source: SourceFile, options: ReadOptions) -> Any:
     return readers.read_micrograph(source.path, options)
 
 
+@step("calibrate")
+def calibrate(micrograph: Ref, library: LibraryRef, accept: bool) -> Any:
+    """Estimate a missing pixel size from the best template, if the user accepts an estimate."""
+    from reconstruction import calibrate as module
+
+    return module.calibrated(load(micrograph), open_library(library), accept)
+
+
 @step("denoise")
 def denoise(micrograph: Ref, options: DenoiseOptions, digest: str) -> Any:
     """Denoise; ``digest`` identifies the experts and their weights."""
@@ -148,6 +156,7 @@ def report(
     relaxation: Ref | None,
     verdict: Ref,
     decisions: tuple[Ref, ...],
+    notes: tuple[str, ...],
     timings: Aside,
 ) -> Any:
     """Render everything that the run folder will hold; ``name`` is the file name that the report shows."""
@@ -161,6 +170,7 @@ def report(
         relaxation=_loaded(relaxation),
         verdict=load(verdict),
         decisions=[load(decision) for decision in decisions],
+        notes=notes,
         timings=timings.value,
     )
 

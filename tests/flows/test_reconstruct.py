@@ -162,16 +162,40 @@ def test_an_image_that_nothing_explains_is_rejected_not_failed(
     assert {path.name for path in outcome.folder.iterdir()} == {"result.json", "report.html"}
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "relax"])
 def test_an_expected_error_names_its_stage(stage: str, science: Science, image: Path, tmp_path: Path) -> None:
-    kind = PotentialError if stage == "relax" else ReconstructionError
-    science.fail[stage] = kind("it does not work; do otherwise")
+    science.fail[stage] = ReconstructionError("it does not work; do otherwise")
     outcome = run(image, tmp_path)
     told = document(outcome)
     assert told["status"] == "failed"
-    assert told["error"] == {"stage": kind.stage, "type": kind.__name__, "message": "it does not work; do otherwise"}
+    assert told["error"] == {
+        "stage": "reconstruct",
+        "type": "ReconstructionError",
+        "message": "it does not work; do otherwise",
+    }
     assert told["structure"] is None
     assert science.calls[stage] == 1
+
+
+def test_a_crystal_without_an_energy_is_still_a_crystal(science: Science, image: Path, tmp_path: Path) -> None:
+    science.fail["relax"] = PotentialError("the potential does not know Og")
+    told = document(run(image, tmp_path))
+    assert told["status"] == "accepted"
+    assert told["energy"] is None
+    assert "no energy: the potential does not know Og" in told["warnings"]
+
+
+def test_an_image_without_a_pixel_size_says_what_to_give(
+    science: Science, image: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from microscopy import readers
+
+    monkeypatch.setattr(
+        readers, "read_micrograph", lambda *_: replace(fake_run.micrograph(), pixel_size=None, elements=None)
+    )
+    told = document(run(image, tmp_path))
+    assert told["status"] == "failed"
+    assert "--pixel-size" in told["error"]["message"]
 
 
 def test_an_unexpected_error_is_one_line_and_names_the_stage(science: Science, image: Path, tmp_path: Path) -> None:
