@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
-import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,8 +19,13 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from flows import arguments
+
 DEMO = Path(__file__).parent.parent / "microscopy" / "data" / "demo.tif"
 """The bundled micrograph; its README says which command made it."""
+
+DEMO_ELEMENTS = ("Se", "Sn")
+"""What whoever put the specimen into the microscope would know."""
 
 OUT = Path("runs")
 
@@ -75,8 +79,8 @@ def _root(
 
 @app.command()
 def demo(out: Out = OUT, as_json: Json = False) -> None:
-    """Reconstruct the bundled micrograph."""
-    _reconstruct([DEMO], {}, None, out, as_json)
+    """Reconstruct the bundled micrograph: reconstruct microscopy/data/demo.tif --elements Sn,Se."""
+    _reconstruct([DEMO], {"read": {"elements": DEMO_ELEMENTS}}, None, out, as_json)
 
 
 @app.command()
@@ -102,17 +106,17 @@ def reconstruct(
     """Reconstruct the crystal in each micrograph."""
     if planner not in (None, "rules", "none"):
         known = "the llm planner is not available yet" if planner == "llm" else f"unknown planner {planner!r}"
-        _usage(f"{known}; use --planner rules or --planner none")
-    symbols, reduced = _composition(elements, formula)
+        arguments.usage(f"{known}; use --planner rules or --planner none")
+    symbols, reduced = arguments.composition(elements, formula)
     overrides = {
         "read": {
-            "pixel_size": None if pixel_size == ESTIMATE else _pixel_size(pixel_size),
+            "pixel_size": None if pixel_size == ESTIMATE else arguments.pixel_size(pixel_size),
             "elements": symbols,
             "formula": reduced,
             "dose": dose,
-            "modality": _modality(modality),
+            "modality": arguments.modality(modality),
             "signal": signal,
-            "frame": _frame(frame),
+            "frame": arguments.frame(frame),
             "crop_scale_bar": crop_scale_bar or None,
         },
         "retrieval": {"exclude": tuple(exclude) if exclude else None},
@@ -174,15 +178,15 @@ def simulate(
         for name, meaning in ARTEFACTS.items():
             print(f"{name:16} {meaning}")
         return
-    kind = _modality(modality)
+    kind = arguments.modality(modality)
     options = SimulationOptions(
         optics=Optics(modality=kind) if kind else Optics(),
-        shape=_shape(shape),
-        pixel_size=_pixel_size(pixel_size) or SimulationOptions.pixel_size,
+        shape=arguments.shape(shape),
+        pixel_size=arguments.pixel_size(pixel_size) or SimulationOptions.pixel_size,
         dose=dose,
         rotation=rotation,
         seed=seed,
-        artefacts=dict(_artefact(text) for text in artefact or ()),
+        artefacts=dict(arguments.artefact(text) for text in artefact or ()),
     )
     with _one_line_errors(), _quiet_stdout():
         from flows.terminal import watching
@@ -246,7 +250,7 @@ def library_search(
         if query in found.ids:
             rows = [found.ids.index(query)]
         elif "," in query:
-            rows = list(found.rows(elements=_elements(query)))
+            rows = list(found.rows(elements=arguments.symbols(query)))
         else:
             rows = list(found.rows(formula=query))
     templates = [_template(found.template(int(row))) for row in rows[:limit]]
@@ -301,89 +305,7 @@ def _settings(config: Path | None, overrides: dict[str, Any]) -> Any:
     try:
         return load_settings(config, overrides)
     except AutoMatError as error:
-        _usage(str(error))
-
-
-def _composition(elements: str | None, formula: str | None) -> tuple[tuple[str, ...] | None, str | None]:
-    """Symbols and reduced formula, checked against each other."""
-    symbols = _elements(elements) if elements is not None else None
-    if formula is None:
-        return symbols, None
-    from ase.formula import Formula as Parsed
-
-    try:
-        counts = Parsed(formula).count()
-    except (ValueError, KeyError):
-        counts = {}
-    if not counts or not all(_is_element(symbol) for symbol in counts):
-        _usage(f"--formula {formula!r} is no chemical formula; write it like MoS2")
-    if symbols is not None and set(symbols) != set(counts):
-        _usage(f"--elements {elements} and --formula {formula} disagree; give one of them")
-    return symbols, str(Parsed(formula).reduce()[0].format("metal"))
-
-
-def _elements(text: str) -> tuple[str, ...]:
-    symbols = tuple(sorted({part for part in re.split(r"[,\s]+", text) if part}))
-    unknown = [symbol for symbol in symbols if not _is_element(symbol)]
-    if unknown or not symbols:
-        _usage(f"--elements {text!r}: {', '.join(unknown) or 'nothing'} is no element; write symbols like Mo,S")
-    return symbols
-
-
-def _is_element(symbol: str) -> bool:
-    from ase.data import atomic_numbers
-
-    return atomic_numbers.get(symbol, 0) > 0
-
-
-def _pixel_size(text: str | None) -> tuple[float, float] | None:
-    if text is None:
-        return None
-    values = _numbers(text)
-    if not 1 <= len(values) <= 2 or not all(0 < value < float("inf") for value in values):
-        _usage(f"--pixel-size {text!r}: give Å per pixel as one positive number, or as y,x")
-    return values[0], values[-1]
-
-
-def _shape(text: str) -> tuple[int, int]:
-    values = _numbers(text)
-    if len(values) != 2 or not all(value >= 1 and value == int(value) for value in values):
-        _usage(f"--shape {text!r}: give rows,columns as whole numbers")
-    return int(values[0]), int(values[1])
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        return []
-
-
-def _frame(text: str | None) -> int | str | None:
-    if text is None or text == "mean":
-        return text
-    if not text.isdecimal():
-        _usage(f"--frame {text!r}: give an index from 0, or mean")
-    return int(text)
-
-
-def _modality(text: str | None) -> Any:
-    if text is None:
-        return None
-    from microscopy.micrograph import Modality
-
-    by_name = {each.value.lower(): each for each in Modality}
-    if text.lower() not in by_name:
-        _usage(f"--modality {text!r}: choose one of {', '.join(by_name)}")
-    return by_name[text.lower()]
-
-
-def _artefact(text: str) -> tuple[str, float]:
-    name, _, value = text.partition("=")
-    try:
-        return name, float(value)
-    except ValueError:
-        _usage(f"--artefact {text!r}: write NAME=VALUE; '--artefact list' names them")
+        arguments.usage(str(error))
 
 
 def _template(template: Any) -> dict[str, Any]:
@@ -399,13 +321,6 @@ def _template(template: Any) -> dict[str, Any]:
         "source": template.source,
         "licence": template.licence,
     }
-
-
-def _usage(message: str) -> NoReturn:
-    from flows.terminal import complain
-
-    complain(message)
-    raise typer.Exit(2)
 
 
 def _print_json(document: Any) -> None:

@@ -26,7 +26,7 @@ from tasks.resources import library_ref, potential_ref, source_file
 from tasks.store import Ref, load
 
 WIDE_STRAIN = 0.20
-"""Largest strain of a widened search: pixel sizes in files are off by up to 10 %, scans are sheared by as much again."""
+"""Largest strain of a widened search: pixel sizes in files are off by up to 10 %, scans are sheared by as much."""
 
 WIDE_FACTOR = 4
 """How many times more templates a widened search registers."""
