@@ -1,0 +1,104 @@
+"""What is written on the command line, checked and made of use: a mistake is one line and exit code 2."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+import typer
+
+
+def usage(message: str) -> NoReturn:
+    """Say what is wrong in one line and end with exit code 2."""
+    from flows.terminal import complain
+
+    complain(message)
+    raise typer.Exit(2)
+
+
+def composition(elements: str | None, formula: str | None) -> tuple[tuple[str, ...] | None, str | None]:
+    """Symbols and reduced formula, checked against each other."""
+    known = symbols(elements) if elements is not None else None
+    if formula is None:
+        return known, None
+    from ase.formula import Formula as Parsed
+
+    try:
+        counts = Parsed(formula).count()
+    except (ValueError, KeyError):
+        counts = {}
+    if not counts or not all(_is_element(symbol) for symbol in counts):
+        usage(f"--formula {formula!r} is no chemical formula; write it like MoS2")
+    if known is not None and set(known) != set(counts):
+        usage(f"--elements {elements} and --formula {formula} disagree; give one of them")
+    return known, str(Parsed(formula).reduce()[0].format("metal"))
+
+
+def symbols(text: str) -> tuple[str, ...]:
+    """Sorted symbols."""
+    found = tuple(sorted({part for part in re.split(r"[,\s]+", text) if part}))
+    unknown = [symbol for symbol in found if not _is_element(symbol)]
+    if unknown or not found:
+        usage(f"--elements {text!r}: {', '.join(unknown) or 'nothing'} is no element; write symbols like Mo,S")
+    return found
+
+
+def _is_element(symbol: str) -> bool:
+    from ase.data import atomic_numbers
+
+    return atomic_numbers.get(symbol, 0) > 0
+
+
+def pixel_size(text: str | None) -> tuple[float, float] | None:
+    """(y, x) in Å from one number or ``y,x``."""
+    if text is None:
+        return None
+    values = _numbers(text)
+    if not 1 <= len(values) <= 2 or not all(0 < value < float("inf") for value in values):
+        usage(f"--pixel-size {text!r}: give Å per pixel as one positive number, or as y,x")
+    return values[0], values[-1]
+
+
+def shape(text: str) -> tuple[int, int]:
+    """(rows, columns)."""
+    values = _numbers(text)
+    if len(values) != 2 or not all(value >= 1 and value == int(value) for value in values):
+        usage(f"--shape {text!r}: give rows,columns as whole numbers")
+    return int(values[0]), int(values[1])
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        return []
+
+
+def frame(text: str | None) -> int | str | None:
+    """Index in a stack, or ``mean``."""
+    if text is None or text == "mean":
+        return text
+    if not text.isdecimal():
+        usage(f"--frame {text!r}: give an index from 0, or mean")
+    return int(text)
+
+
+def modality(text: str | None) -> Any:
+    """`Modality` by name, any case."""
+    if text is None:
+        return None
+    from microscopy.micrograph import Modality
+
+    by_name = {each.value.lower(): each for each in Modality}
+    if text.lower() not in by_name:
+        usage(f"--modality {text!r}: choose one of {', '.join(by_name)}")
+    return by_name[text.lower()]
+
+
+def artefact(text: str) -> tuple[str, float]:
+    """Name and strength."""
+    name, _, value = text.partition("=")
+    try:
+        return name, float(value)
+    except ValueError:
+        usage(f"--artefact {text!r}: write NAME=VALUE; '--artefact list' names them")
