@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-sys.path.append(str(Path(__file__).parent / "reporting"))  # fake_run: records for every package's tests
+_TESTS = Path(__file__).parent
+sys.path.insert(0, str(_TESTS.parent))  # or a folder such as tests/reporting would pass for the package of that name
+sys.path.append(str(_TESTS / "reporting"))  # fake_run: records for every package's tests
 
 _HOME = tempfile.TemporaryDirectory(prefix="automat-tests-", ignore_cleanup_errors=True)
 

@@ -18,7 +18,7 @@ from typer.testing import CliRunner, Result
 
 from flows import server
 from flows.cli import app
-from microscopy.errors import PotentialError
+from microscopy.errors import DenoiseError
 from planning.records import Status
 
 
@@ -141,10 +141,10 @@ def test_an_honest_no_is_no_failure(
 
 @pytest.mark.prefect
 def test_a_failure_is_one_line_and_exit_code_1(science: Science, image: Path, automat: Any) -> None:
-    science.fail["relax"] = PotentialError("MoS2: the potential failed")
+    science.fail["denoise"] = DenoiseError("the noise cannot be measured")
     result = automat("reconstruct", image)
     assert result.exit_code == 1
-    assert "the potential failed" in one_line(result)
+    assert "the noise cannot be measured" in one_line(result)
     assert result.stdout == ""
 
 

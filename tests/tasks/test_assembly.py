@@ -22,12 +22,14 @@ def test_a_whole_run_is_rendered_and_written(tmp_path: Path) -> None:
         verdict=fake_run.verdict(),
         decisions=fake_run.decisions(),
         timings={"relax": 1.0},
+        notes=("told",),
     )
     result, folder = files.write(tmp_path, Path("/data/flake 07.tif"))
     assert folder.parent == tmp_path
     assert result.image.path == "/data/flake 07.tif"
     assert len(result.alternatives) == len(list((folder / "alternatives").iterdir())) == 2
     assert "numpy" in result.versions
+    assert "told" in result.warnings
 
 
 @pytest.mark.parametrize("read", [True, False])
