@@ -13,10 +13,10 @@ from jaxtyping import Float32
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from library.cleaning import CleaningError, clean
-from library.decoration import Prototype, read_prototypes
+from library.decoration import read_prototypes
 from library.fingerprint import fingerprints
 from library.folder import write
-from library.generate import OPTIONS, Generated
+from library.generate import OPTIONS, POTENTIAL, SOFT_OPTIONS, SOFT_POTENTIAL, Generated
 from library.geometry import as_periodic
 from library.records import Template
 from library.sources import Entry, Refusal, read_source
@@ -97,12 +97,11 @@ def build_library(
 def build_embedded(items: Iterable[Generated], out: Path, progress: Progress | None = None) -> dict[str, Any]:
     """Write the relaxed decorations of the prototypes as a library; see `build_library`."""
     entries = (_generated_entry(item) for item in items)
-    larger = {prototype.name: prototype.potential for prototype in read_prototypes()}
-    larger = {name: potential for name, potential in larger.items() if potential != Prototype.potential}
+    soft = sorted(prototype.name for prototype in read_prototypes() if prototype.soft)
     parameters = {
-        "potential": Prototype.potential,
-        "potential_of": larger,
+        "potential": POTENTIAL,
         "max_force": OPTIONS.max_force,
+        "soft": {"prototypes": soft, "potential": SOFT_POTENTIAL, "max_force": SOFT_OPTIONS.max_force},
         "max_steps": OPTIONS.max_steps,
     }
     facts = {"command": "python -m library.generate", "parameters": parameters}

@@ -71,8 +71,8 @@ class Prototype:
         Whether different roles must hold different elements.
     rules, known
         Ways of filling the roles; published members.
-    potential
-        The embedded potential that relaxes its members: the small one, or the larger and slower one for soft layers.
+    soft
+        Whether its members are soft, and relaxed with the larger embedded potential to smaller forces.
     """
 
     name: str
@@ -85,7 +85,7 @@ class Prototype:
     distinct: bool
     rules: tuple[Rule, ...]
     known: tuple[Known, ...]
-    potential: str = "sevennet-0"
+    soft: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _read(path: Path) -> Prototype:
             distinct=bool(raw.get("distinct", True)),
             rules=rules,
             known=tuple(Known(k["formula"], float(k["a"]), k.get("b"), k["source"]) for k in raw.get("known", [])),
-            potential=raw.get("potential", Prototype.potential),
+            soft=bool(raw.get("soft", False)),
         )
     except (KeyError, TypeError, ValueError, OSError) as error:
         raise LibraryError(f"{path}: not a prototype file: {type(error).__name__}: {error}") from error

@@ -23,7 +23,11 @@ from microscopy.slab import slab
 from models.potentials import Potential, load_potential
 from models.relaxation import RelaxOptions, relax_in_plane, to_atoms
 
+POTENTIAL, SOFT_POTENTIAL = "sevennet-0", "sevennet-l3i5"
+"""Potentials whose weights ship with the dependencies, so that anyone can repeat the build."""
+
 OPTIONS = RelaxOptions(max_force=0.03, max_steps=80, max_seconds=600.0)
+SOFT_OPTIONS = RelaxOptions(max_force=0.005, max_steps=80, max_seconds=600.0)
 """Steps bound the work; the time limit only ends a stuck run, so that the result does not depend on the machine."""
 
 SCALES = (0.94, 1.0, 1.06)
@@ -86,11 +90,12 @@ def generate(work: Path, progress: Callable[[int, int, str], None] | None = None
     todo = all_decorations()
     for number, decoration in enumerate(todo):
         start = decoration.structure()
-        potential = load_potential(decoration.prototype.potential)
-        key = _key(start, potential)
+        soft = decoration.prototype.soft
+        potential, limits = load_potential(SOFT_POTENTIAL if soft else POTENTIAL), SOFT_OPTIONS if soft else OPTIONS
+        key = _key(start, potential, limits)
         item = finished.get(key)
         if item is None:
-            item = relax_decoration(decoration, start, key, potential)
+            item = relax_decoration(decoration, start, key, potential, limits)
             with work.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(_to_json(item)) + "\n")
         if progress is not None:
@@ -99,12 +104,14 @@ def generate(work: Path, progress: Callable[[int, int, str], None] | None = None
         yield replace(item, id=decoration.id, prototype=decoration.prototype.name)
 
 
-def relax_decoration(decoration: Decoration, start: Structure, key: str, potential: Potential) -> Generated:
+def relax_decoration(
+    decoration: Decoration, start: Structure, key: str, potential: Potential, limits: RelaxOptions = OPTIONS
+) -> Generated:
     """Scale, relax and judge one decoration; a failure is a refusal with its reason, never an exception."""
     refused = Generated(decoration.id, decoration.prototype.name, key, "", None, None, 0)
     try:
         scaled = best_scale(start, potential)
-        relaxation = relax_in_plane(scaled, potential, OPTIONS)
+        relaxation = relax_in_plane(scaled, potential, limits)
     except PotentialError as error:
         return replace(refused, refusal=f"potential: {_first_clause(error)}")
     except AutoMatError as error:
@@ -192,10 +199,10 @@ def _scaled(structure: Structure, scale: float) -> Structure:
     return slab(Structure(Lattice(matrix), structure.species, structure.frac_coords))
 
 
-def _key(start: Structure, potential: Potential) -> str:
+def _key(start: Structure, potential: Potential, options: RelaxOptions) -> str:
     numbers = [site.specie.Z for site in start]
     state = [np.round(start.lattice.matrix, 6).tolist(), np.round(start.frac_coords, 6).tolist(), numbers]
-    limits = [OPTIONS.max_force, OPTIONS.max_steps, SCALES, MAX_STRAIN, MAX_FLATTENING, potential.checkpoint]
+    limits = [options.max_force, options.max_steps, SCALES, MAX_STRAIN, MAX_FLATTENING, potential.checkpoint]
     return hashlib.sha256(json.dumps([state, limits]).encode()).hexdigest()[:24]
 
 
