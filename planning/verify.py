@@ -54,6 +54,9 @@ FORMATION_ENERGY = 1.0
 REJECTING = frozenset({"lattice", "one_lattice"})
 """Without these there is no answer to give."""
 
+HOPELESS_CONFIDENCE = 0.02
+"""Below, the best that was found is not worth calling likely."""
+
 ACCEPTED_CONFIDENCE = 0.8
 """Below, an answer that passes every check is still called ambiguous."""
 
@@ -163,7 +166,8 @@ def _energy_checks(relaxation: Relaxation) -> list[Check]:
 
 def _status(checks: list[Check], reconstruction: Reconstruction, probability: float) -> Status:
     failed = {check.name for check in checks if not check.passed}
-    if failed & REJECTING or reconstruction.candidate.correlation < UNLIKE:
+    unlike = reconstruction.candidate.correlation < UNLIKE or probability < HOPELESS_CONFIDENCE
+    if failed & REJECTING or unlike:
         return Status.REJECTED
     if failed or probability < ACCEPTED_CONFIDENCE:
         return Status.AMBIGUOUS
