@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-_TESTS = Path(__file__).parent
-sys.path.insert(0, str(_TESTS.parent))  # or a folder such as tests/reporting would pass for the package of that name
-sys.path.append(str(_TESTS / "reporting"))  # fake_run: records for every package's tests
 
 _HOME = tempfile.TemporaryDirectory(prefix="automat-tests-", ignore_cleanup_errors=True)
 

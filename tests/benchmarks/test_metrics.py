@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monolayers import MONOLAYERS, layer
 from pymatgen.core.structure import Structure
+from strategies import described, displaced, slabs, supercell, views
 
 from benchmarks.metrics import lattice_error, rmsd_projected, score, success_3d, wilson
 from microscopy.slab import slab
-from tests.monolayers import MONOLAYERS, layer
-from tests.strategies import described, displaced, slabs, supercell, views
 
 SUPERCELLS = st.sampled_from(([[1, 0], [0, 1]], [[2, 0], [0, 1]], [[1, 1], [-1, 1]], [[1, 0], [1, 3]]))
 

@@ -5,10 +5,10 @@ from dataclasses import asdict
 
 import pytest
 from ase.db import connect
+from monolayers import MONOLAYERS
 
 from benchmarks.metrics import score
 from benchmarks.reconstruct_suite import Settings, _finished, materials, table, view_of
-from tests.monolayers import MONOLAYERS
 
 SETTINGS = Settings(1e4, "given", False, "chain", 1, (64, 96), 0.1)
 

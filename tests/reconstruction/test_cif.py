@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 from ase.io import read
 from hypothesis import given, settings
+from monolayers import MONOLAYERS, layer
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifParser
+from strategies import described, displaced, slabs, views
 
 from benchmarks.metrics import rmsd_projected
 from microscopy.errors import ReconstructionError
 from microscopy.slab import slab
 from reconstruction.cif import checked_cif, cif_text, structure_cif
 from reconstruction.symmetry import layer_symmetry
-from tests.monolayers import MONOLAYERS, layer
-from tests.strategies import described, displaced, slabs, views
 
 
 def parsed(text):

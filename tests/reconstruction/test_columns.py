@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from strategies import slabs
 
 from microscopy.errors import ReconstructionError
 from reconstruction.columns import find_columns
-from tests.strategies import slabs
 
 HEXAGONAL = np.array([[3.18, 0.0], [-1.59, 2.754]])
 OBLIQUE = np.array([[3.0, 0.3], [-1.1, 4.6]])

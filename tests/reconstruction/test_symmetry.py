@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from monolayers import MONOLAYERS, layer
 from pymatgen.core.structure import Structure
+from strategies import described, displaced, slabs, supercell, unimodular, views
 
 from microscopy.errors import ReconstructionError
 from microscopy.slab import plane_cell, slab
 from reconstruction.operations import EXACT, layer_dataset, primitive
 from reconstruction.symmetry import layer_symmetry
-from tests.monolayers import MONOLAYERS, layer
-from tests.strategies import described, displaced, slabs, supercell, unimodular, views
 
 
 def in_plane_moves(before, after):

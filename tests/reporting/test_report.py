@@ -6,7 +6,6 @@ import gzip
 import json
 import re
 from html.parser import HTMLParser
-from pathlib import Path
 from typing import Any
 
 import fake_run
@@ -14,7 +13,6 @@ import pytest
 
 from microscopy.errors import ReadError
 from planning.records import Status
-from reporting.publish import publish
 from reporting.report import render_report
 from reporting.result import Result, build_result, failed_result
 from reporting.viewer import viewer_data
@@ -218,22 +216,3 @@ def test_failure_is_explained() -> None:
     _, page = page_of(failed_result("x <y>.tif", None, ReadError("x <y>.tif: the file is empty")))
     assert "x <y>.tif: the file is empty" in page.text
     assert "Not processed" in page.text
-
-
-def test_publish_writes_everything(tmp_path: Path) -> None:
-    result = fake_run.whole_run()
-    folder = publish(
-        tmp_path,
-        result,
-        micrograph=fake_run.micrograph(),
-        denoised=fake_run.denoised(),
-        reconstruction=fake_run.reconstruction(),
-        alternatives=fake_run.candidates().items[1:],
-        relaxation=fake_run.relaxation(),
-        structure_cif="data_a\n",
-        relaxed_cif="data_b\n",
-        alternative_cifs=["data_c\n", "data_d\n"],
-    )
-    assert Result.from_dict(json.loads((folder / "result.json").read_text())) == result
-    assert (folder / "overlay.png").read_bytes().startswith(b"\x89PNG")
-    assert read((folder / "report.html").read_text()).data["structure.a"] == result.to_dict()["structure"]["a"]

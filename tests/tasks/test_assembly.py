@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,6 +31,10 @@ def test_a_whole_run_is_rendered_and_written(tmp_path: Path) -> None:
     assert len(result.alternatives) == len(list((folder / "alternatives").iterdir())) == 2
     assert "numpy" in result.versions
     assert "told" in result.warnings
+    assert (folder / "overlay.png").read_bytes().startswith(b"\x89PNG")
+    written = json.loads((folder / "result.json").read_text())
+    assert Result.from_dict(written) == result
+    assert f'value="{written["structure"]["a"]}"' in (folder / "report.html").read_text()
 
 
 @pytest.mark.parametrize("read", [True, False])
