@@ -213,7 +213,8 @@ def _shortest_vectors(g: np.ndarray, weights: np.ndarray, longest: float) -> np.
         return None
     vectors = _polish(vectors, g, weights)
     value = np.cos(2 * np.pi * vectors @ g.T) @ weights / weights.sum()
-    vectors = vectors[value > AGREEMENT]
+    # A maximum too weak to hold may have slid to the origin.
+    vectors = vectors[(value > AGREEMENT) & (np.linalg.norm(vectors, axis=1) > SHORTEST_AXIS)]
     vectors = vectors[np.argsort(np.linalg.norm(vectors, axis=1))]
     for i, first in enumerate(vectors):
         for second in vectors[i + 1 :]:
