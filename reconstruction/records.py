@@ -65,9 +65,10 @@ class Candidate:
         Largest relative difference of the cell in the image from the template's cell.
     probability
         Posterior over the candidates kept.
-    amplitude, damping, detector_rotation
+    amplitude, damping, detector_rotation, transfer_terms
         The image is ``amplitude`` (negative: inverted contrast) times the linear model, damped by exp(−``damping`` q²)
-        in Å², seen by a quadrant detector turned by ``detector_rotation`` degrees (None: averaged).
+        in Å², seen by a quadrant detector turned by ``detector_rotation`` degrees (None: averaged), its transfer
+        corrected by ``transfer_terms`` (see ``registration.transfer_basis``).
     """
 
     template: str
@@ -84,6 +85,7 @@ class Candidate:
     amplitude: float = 1.0
     damping: float = 0.0
     detector_rotation: float | None = None
+    transfer_terms: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

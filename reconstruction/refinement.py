@@ -16,7 +16,7 @@ from jaxtyping import Complex, Float, Int
 from library.fingerprint import nodes
 from microscopy.linear import scattering, transfer
 from reconstruction.records import Candidate
-from reconstruction.registration import MODEL_ERROR, Measurement, gather, weigh
+from reconstruction.registration import MODEL_ERROR, Measurement, gather, transfer_basis, weigh
 
 POSITION_PRIOR = 0.08
 """Å, standard deviation of a site about its place in the hypothesis: what relaxation with another functional moves."""
@@ -81,6 +81,8 @@ def refine_positions(
     numbers = np.array(candidate.structure.atomic_numbers)
     elements, which = np.unique(numbers, return_inverse=True)
     seen = transfer(g, measurement.optics, candidate.detector_rotation)
+    if candidate.transfer_terms:
+        seen = seen * (1 + np.array(candidate.transfer_terms) @ transfer_basis(q, measurement.q_max))
     factors = scattering(elements, q, measurement.optics.modality)[which] * seen
 
     start = candidate.structure.frac_coords[:, :2]

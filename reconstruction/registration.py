@@ -45,6 +45,11 @@ DAMPING_BELOW, DAMPING_ABOVE = 0.15, 1.5
 """Most likely Gaussian damping exp(−B q²) in Å², and how far it may lie below and above: thermal motion alone is the
 least there is, and an effective source of 0.3 Å (B = 2π²σ²) adds 1.8."""
 
+TRANSFER_TERMS = 3
+TRANSFER_SIGMA = 0.1
+"""Smooth corrections of the transfer function, cos(kπq/q_max), and the prior standard deviation of each: detectors
+differ in their angles and in how their signals are combined, and files rarely say."""
+
 DAMPINGS = np.concatenate([np.linspace(-0.2, 0.6, 33), np.geomspace(0.65, 6.0, 24)])
 
 MAX_INDEX = 64
@@ -70,8 +75,8 @@ class Registration:
     """A template on the image.
 
     ``cell`` rows (x, y) Å, ``shift`` (x, y) Å of its fractional origin; the image is ``amplitude`` times the model
-    damped by exp(−``damping`` q²), seen by a detector turned by ``rotation`` degrees; ``index`` counts the cells of
-    the projected lattice in one of the crystal.
+    damped by exp(−``damping`` q²), seen by a detector turned by ``rotation`` degrees whose transfer is corrected by
+    1 + Σ ``transfer_terms`` · ``transfer_basis``; ``index`` counts the cells of the projected lattice in one crystal cell.
     """
 
     cell: Float[np.ndarray, "2 2"]
@@ -79,6 +84,7 @@ class Registration:
     amplitude: float
     damping: float
     rotation: float | None
+    transfer_terms: Float[np.ndarray, " T"]
     log_likelihood: float
     correlation: float
     strain: float
@@ -214,6 +220,11 @@ def refine(
         model = scattered * transfer(g, measurement.optics, rotation)
         fits.append((_climb(c, model, weights, indices, q, alignment.origin), rotation))
     (gain, damping, amplitude, u), rotation = max(fits, key=lambda fit: fit[0][0])
+    model = scattered * transfer(g, measurement.optics, rotation) * np.exp(-damping * q**2 - 2j * np.pi * indices @ u)
+    terms = np.zeros(TRANSFER_TERMS)
+    if gain > 0:
+        amplitude, terms, more = _correct_transfer(c, model, weights, transfer_basis(q, measurement.q_max), amplitude)
+        gain += more
     available = float((weights * np.maximum(np.abs(c) ** 2 - noise, 0)).sum())
     deformation = np.linalg.inv(template) @ cell
     return Registration(
@@ -222,11 +233,18 @@ def refine(
         amplitude=alignment.sign * amplitude,
         damping=damping,
         rotation=rotation,
+        transfer_terms=terms,
         log_likelihood=gain,
         correlation=min(1.0, float(np.sqrt(max(gain, 0.0) / available))) if available > 0 else 0.0,
         strain=float(np.abs(np.linalg.svd(deformation, compute_uv=False) - 1).max()),
         index=int(abs(round(float(np.linalg.det(alignment.matrix))))),
     )
+
+
+def transfer_basis(q: Float[np.ndarray, " K"], q_max: float) -> Float[np.ndarray, "T K"]:
+    """Shapes by which the transfer at q (1/Å) may differ from the one computed."""
+    orders = np.arange(1, TRANSFER_TERMS + 1)
+    return np.cos(np.pi * orders[:, None] * q[None, :] / q_max)
 
 
 def hermite(n: Int[np.ndarray, "2 2"]) -> Int[np.ndarray, "2 2"]:
@@ -277,6 +295,19 @@ def _origin(
     power = float((weights * np.abs(model) ** 2).sum())
     gain = max(float(overlap[at]), 0.0) ** 2 / power if power > 0 else 0.0
     return Alignment(n, np.array([at[0] / shape[0], at[1] / shape[1]]), sign, gain)
+
+
+def _correct_transfer(
+    c: np.ndarray, model: np.ndarray, weights: np.ndarray, basis: np.ndarray, amplitude: float
+) -> tuple[float, np.ndarray, float]:
+    """Amplitude, relative corrections of the transfer, and what they add to the log likelihood, their prior included."""
+    shapes = np.vstack([np.ones(len(c)), basis])
+    normal = (shapes * (weights * np.abs(model) ** 2)) @ shapes.T
+    right = shapes @ (weights * np.real(np.conj(c) * model))
+    precision = np.full(len(shapes), (TRANSFER_SIGMA * amplitude) ** -2)
+    precision[0] = 0.0
+    solution = np.linalg.solve(normal + np.diag(precision), right)
+    return float(solution[0]), solution[1:] / solution[0], float(right @ solution - right[0] ** 2 / normal[0, 0])
 
 
 def _climb(

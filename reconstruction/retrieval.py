@@ -146,6 +146,7 @@ def _candidate(
         amplitude=best.amplitude,
         damping=best.damping,
         detector_rotation=best.rotation,
+        transfer_terms=tuple(float(term) for term in best.transfer_terms),
     )
 
 

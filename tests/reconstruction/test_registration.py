@@ -4,7 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from images import linear_image, mos2, mos2_1t, oblique, tin_sulfide, turn
 
+from microscopy.linear import transfer
 from microscopy.micrograph import Modality
+from microscopy.optics import Optics
 from microscopy.slab import plane_cell
 from reconstruction.lattice import find_lattice
 from reconstruction.registration import align, alignments, hermite, measure, refine
@@ -84,3 +86,18 @@ def test_hermite_names_the_superlattice(entries):
     assert np.abs(unimodular - np.round(unimodular)).max() < 1e-9
     changed = np.array([[1, 2], [0, -1]]) @ n
     assert np.array_equal(hermite(changed), normal)
+
+
+def test_another_detector_is_no_other_crystal(monkeypatch):
+    # An image of a first-moment detector, which the quadrant transfer function does not describe.
+    import images
+
+    monkeypatch.setattr(
+        images,
+        "transfer",
+        lambda g, optics, rotation=None: transfer(g, Optics(Modality.HAADF)),
+    )
+    micrograph, _ = linear_image(mos2(), modality=Modality.IDPC, noise=0.3)
+    found = registered(mos2(), micrograph)
+    assert found.correlation > 0.999
+    assert np.abs(found.transfer_terms).max() > 0.03
