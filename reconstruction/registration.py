@@ -76,7 +76,7 @@ class Registration:
 
     ``cell`` rows (x, y) Å, ``shift`` (x, y) Å of its fractional origin; the image is ``amplitude`` times the model
     damped by exp(−``damping`` q²), seen by a detector turned by ``rotation`` degrees whose transfer is corrected by
-    1 + Σ ``transfer_terms`` · ``transfer_basis``; ``index`` counts the cells of the projected lattice in one crystal cell.
+    1 + Σ ``transfer_terms`` · ``transfer_basis``; ``index`` counts the cells of the projected lattice in the crystal's.
     """
 
     cell: Float[np.ndarray, "2 2"]
@@ -300,7 +300,7 @@ def _origin(
 def _correct_transfer(
     c: np.ndarray, model: np.ndarray, weights: np.ndarray, basis: np.ndarray, amplitude: float
 ) -> tuple[float, np.ndarray, float]:
-    """Amplitude, relative corrections of the transfer, and what they add to the log likelihood, their prior included."""
+    """Amplitude, relative corrections of the transfer, and what they add to the log likelihood, prior included."""
     shapes = np.vstack([np.ones(len(c)), basis])
     normal = (shapes * (weights * np.abs(model) ** 2)) @ shapes.T
     right = shapes @ (weights * np.real(np.conj(c) * model))
