@@ -32,6 +32,10 @@ SHORTEST_AXIS = 1.2
 FALSE_REFLECTIONS = 0.01
 """Expected number of reflections that pure noise yields in one image."""
 
+WEAK = 1000.0
+"""Signal-to-noise power ratio of the strongest reflection below which no side lobe reaches the noise: a window that
+wastes less of the image, and finds reflections at half the dose, can then be used."""
+
 AGREEMENT = 0.8
 """S(v) above which v is a candidate lattice vector: a few stray reflections are forgiven."""
 
@@ -74,6 +78,9 @@ def find_lattice(
     assert size is not None
     view = windowed(micrograph, size, "blackman", q_max)
     g, snr = reflections(view, q_max)
+    if snr.max(initial=0.0) < WEAK:
+        view = windowed(micrograph, size, "half", q_max)
+        g, snr = reflections(view, q_max)
     if len(g) < 2:
         return None
     best: _Indexing | None = None

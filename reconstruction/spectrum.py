@@ -152,7 +152,7 @@ def spectrum(micrograph: Micrograph, q_max: float, pixel_size: tuple[float, floa
 
 
 def windowed(micrograph: Micrograph, size: tuple[float, float], kind: str, q_max: float) -> Spectrum:
-    """Apply a window: ``"tukey"`` measures coefficients, ``"blackman"`` finds weak peaks beside strong ones."""
+    """Apply a separable window, see ``_window``, and measure the noise."""
     height, width = micrograph.image.shape
     window = np.outer(_window(kind, height), _window(kind, width))
     if micrograph.mask is not None:
@@ -170,9 +170,15 @@ def windowed(micrograph: Micrograph, size: tuple[float, float], kind: str, q_max
 
 
 def _window(kind: str, length: int) -> np.ndarray:
-    if kind == "tukey":
-        return np.asarray(windows.tukey(length, COEFFICIENT_TAPER))
-    return np.asarray(windows.blackman(length))
+    """``"tukey"`` measures coefficients; ``"blackman"`` finds weak peaks beside strong ones, ``"half"`` weak ones."""
+    match kind:
+        case "tukey":
+            return np.asarray(windows.tukey(length, COEFFICIENT_TAPER))
+        case "half":
+            return np.asarray(windows.tukey(length, 0.5))
+        case "blackman":
+            return np.asarray(windows.blackman(length))
+    raise ValueError(f"unknown window {kind!r}")
 
 
 def _radial_noise(q: np.ndarray, power: np.ndarray, q_max: float) -> tuple[np.ndarray, np.ndarray]:
