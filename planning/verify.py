@@ -61,6 +61,14 @@ ACCEPTED_CONFIDENCE = 0.8
 """Below, an answer that passes every check is still called ambiguous."""
 
 
+IN_WORDS = {
+    "lattice": "no lattice stands out of the noise",
+    "one_lattice": "the image holds more than one lattice",
+    "template": "no template in the library fits the lattice",
+}
+"""What it means to fail where a number says little."""
+
+
 def verify(
     micrograph: Micrograph,
     candidates: Candidates,
@@ -82,8 +90,8 @@ def verify(
     """
     checks = [*_lattice_checks(candidates)]
     if reconstruction is None:
-        found = Check("template", 0.0, 1.0, False, "templates that fit the lattice of the image")
-        checks.append(found)
+        if candidates.lattice is not None:
+            checks.append(Check("template", 0.0, 1.0, False, "templates that fit the lattice of the image"))
         return Verdict(tuple(checks), 0.0, Status.REJECTED, _reason(checks))
     checks += _image_checks(candidates, reconstruction)
     checks += _user_checks(micrograph, reconstruction)
@@ -178,7 +186,14 @@ def _reason(checks: list[Check]) -> str:
     failed = [check for check in checks if not check.passed]
     if not failed:
         return "every check passed"
-    return "; ".join(f"{check.name}: {check.meaning} is {check.value:.3g}, limit {check.limit:.3g}" for check in failed)
+    return "; ".join(_told(check) for check in failed)
+
+
+def _told(check: Check) -> str:
+    """A failed check in words."""
+    if check.name in IN_WORDS:
+        return f"{IN_WORDS[check.name]} ({check.name} {check.value:.3g}, limit {check.limit:.3g})"
+    return f"{check.name}: {check.meaning} is {check.value:.3g}, limit {check.limit:.3g}"
 
 
 def _at_least(name: str, value: float, limit: float, meaning: str) -> Check:
