@@ -56,30 +56,24 @@ ONE_LATTICE = 0.8
 """Share of the reflected power below which the image is said to hold more than one lattice."""
 
 
-def find_lattice(
-    micrograph: Micrograph, q_max: float, pixel_size: tuple[float, float] | None = None
-) -> ImageLattice | None:
+def find_lattice(micrograph: Micrograph, q_max: float) -> ImageLattice | None:
     """Find the lattice of the projected image.
 
     Parameters
     ----------
     micrograph
-        The image as measured (denoising is not needed).
+        The image as measured, with a pixel size (denoising is not needed).
     q_max
         Highest spatial frequency the optics pass, 1/Å.
-    pixel_size
-        (y, x) in Å, when it is to differ from the micrograph's own.
 
     Returns
     -------
     The lattice, or None when the image has fewer than two independent reflections above its noise.
     """
-    size = pixel_size or micrograph.pixel_size
-    assert size is not None
-    view = windowed(micrograph, size, "blackman", q_max)
+    view = windowed(micrograph, "blackman", q_max)
     g, snr = reflections(view, q_max)
     if snr.max(initial=0.0) < WEAK:
-        view = windowed(micrograph, size, "half", q_max)
+        view = windowed(micrograph, "half", q_max)
         g, snr = reflections(view, q_max)
     if len(g) < 2:
         return None

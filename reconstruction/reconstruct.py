@@ -14,7 +14,7 @@ from reconstruction.cell_average import cell_average
 from reconstruction.columns import find_columns
 from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
 from reconstruction.refinement import Refinement, refine_positions
-from reconstruction.registration import Measurement, measure
+from reconstruction.registration import measure
 from reconstruction.symmetry import layer_symmetry, symmetric_metric
 
 AVERAGE_STEP = 0.1
@@ -58,7 +58,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
     regular = _slab(candidate, refined.frac, _regular_cell(candidate, shear))
     sigma = float(np.hypot(np.median(refined.errors) * np.sqrt(max(refined.chi2, 1.0)), MODEL_BIAS))
     symmetry = layer_symmetry(regular, position_sigma=sigma)
-    average, error, columns = _average(micrograph, candidate, refined, measurement)
+    average, error, columns = _average(micrograph, candidate, refined)
     model = cell_image(refined, average.shape)
     level = average - average.mean()
     a, b, gamma = _parameters(regular)
@@ -128,7 +128,7 @@ def _regular_cell(candidate: Candidate, shear: float) -> np.ndarray:
 
 
 def _average(
-    micrograph: Micrograph, candidate: Candidate, refined: Refinement, measurement: Measurement
+    micrograph: Micrograph, candidate: Candidate, refined: Refinement
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit-cell average, its standard error, and the columns found in it."""
     assert micrograph.pixel_size is not None

@@ -137,22 +137,22 @@ def _kernel_transform(x: np.ndarray) -> np.ndarray:
     return np.real(KERNEL * np.sinh(z) / z)
 
 
-def spectrum(micrograph: Micrograph, q_max: float, pixel_size: tuple[float, float] | None = None) -> Spectrum:
+def spectrum(micrograph: Micrograph, q_max: float) -> Spectrum:
     """Window a micrograph and measure its noise up to q_max (1/Å).
 
     Raises
     ------
     ReconstructionError
-        If the micrograph has no pixel size and none is given.
+        If the micrograph has no pixel size.
     """
-    size = pixel_size or micrograph.pixel_size
+    return windowed(micrograph, "tukey", q_max)
+
+
+def windowed(micrograph: Micrograph, kind: str, q_max: float) -> Spectrum:
+    """Apply a separable window, see ``_window``, and measure the noise."""
+    size = micrograph.pixel_size
     if size is None:
         raise ReconstructionError(f"{micrograph.source}: no pixel size; give it with --pixel-size")
-    return windowed(micrograph, size, "tukey", q_max)
-
-
-def windowed(micrograph: Micrograph, size: tuple[float, float], kind: str, q_max: float) -> Spectrum:
-    """Apply a separable window, see ``_window``, and measure the noise."""
     height, width = micrograph.image.shape
     window = np.outer(_window(kind, height), _window(kind, width))
     if micrograph.mask is not None:

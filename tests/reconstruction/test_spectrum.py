@@ -16,10 +16,10 @@ def noise_image(shape=(96, 131), pixel=(0.1, 0.13), seed=0, exponent=0.0):
     return Micrograph(image.astype(np.float32), pixel, "", "noise")
 
 
-@pytest.mark.parametrize("kind", ["tukey", "blackman"])
+@pytest.mark.parametrize("kind", ["tukey", "half", "blackman"])
 def test_coefficients_equal_the_direct_sum(kind):
     micrograph = noise_image()
-    view = windowed(micrograph, micrograph.pixel_size, kind, 2.0)
+    view = windowed(micrograph, kind, 2.0)
     g = np.random.default_rng(1).uniform(-3, 3, size=(200, 2))
     y, x = (np.arange(n) * p for n, p in zip(view.image.shape, view.pixel_size, strict=True))
     waves = np.exp(-2j * np.pi * np.outer(g[:, 1], y)), np.exp(-2j * np.pi * np.outer(g[:, 0], x))
@@ -29,7 +29,7 @@ def test_coefficients_equal_the_direct_sum(kind):
 
 def test_derivatives_equal_finite_differences():
     micrograph = noise_image()
-    view = windowed(micrograph, micrograph.pixel_size, "blackman", 2.0)
+    view = windowed(micrograph, "blackman", 2.0)
     g, step = np.array([[0.4, -0.7]]), 1e-4
 
     def power(at):
