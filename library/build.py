@@ -13,10 +13,8 @@ from jaxtyping import Float32
 from pymatgen.analysis.structure_matcher import StructureMatcher
 
 from library.cleaning import CleaningError, clean
-from library.decoration import read_prototypes
 from library.fingerprint import fingerprints
 from library.folder import write
-from library.generate import OPTIONS, POTENTIAL, SOFT_OPTIONS, SOFT_POTENTIAL, Generated
 from library.geometry import as_periodic
 from library.records import Template
 from library.sources import Entry, Refusal, read_source
@@ -26,9 +24,6 @@ from microscopy.micrograph import Modality
 
 MODALITIES = (Modality.IDPC, Modality.HAADF)
 """Fingerprints stored by default; those of other modalities are computed when they are first used."""
-
-EMBEDDED_SOURCE = "AutoMat prototypes"
-EMBEDDED_LICENCE = "Apache-2.0"
 
 SIMILAR = 0.98
 """Fingerprints of one structure from two sources (lattices within about 0.5 %) agree at least this well."""
@@ -91,21 +86,7 @@ def build_library(
         raise LibraryError("no source was given")
     entries = (item for source in sources for item in read_source(source))
     parameters = {"sources": [source.name for source in sources]}
-    return _build(entries, out, modalities, {"command": command, "parameters": parameters}, progress)
-
-
-def build_embedded(items: Iterable[Generated], out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Write the relaxed decorations of the prototypes as a library; see `build_library`."""
-    entries = (_generated_entry(item) for item in items)
-    soft = sorted(prototype.name for prototype in read_prototypes() if prototype.soft)
-    parameters = {
-        "potential": POTENTIAL,
-        "max_force": OPTIONS.max_force,
-        "soft": {"prototypes": soft, "potential": SOFT_POTENTIAL, "max_force": SOFT_OPTIONS.max_force},
-        "max_steps": OPTIONS.max_steps,
-    }
-    facts = {"command": "python -m library.generate", "parameters": parameters}
-    return _build(entries, out, MODALITIES, facts, progress)
+    return build_from_entries(entries, out, modalities, {"command": command, "parameters": parameters}, progress)
 
 
 def collect(entries: Iterable[Entry | Refusal], progress: Progress | None = None) -> Collected:
@@ -172,13 +153,20 @@ def _same(matcher: StructureMatcher, first: Template, second: Template) -> bool:
     return bool(matcher.fit(as_periodic(first.structure), as_periodic(second.structure), skip_structure_reduction=True))
 
 
-def _build(
+def build_from_entries(
     entries: Iterable[Entry | Refusal],
     out: Path,
     modalities: Sequence[Modality],
     facts: dict[str, Any],
     progress: Progress | None,
 ) -> dict[str, Any]:
+    """Clean, fingerprint, merge and write entries; ``facts`` join the manifest, which is returned.
+
+    Raises
+    ------
+    LibraryError
+        If no entry is usable, or the folder cannot be written.
+    """
     collected = collect(entries, progress)
     if not collected.templates:
         reasons = ", ".join(f"{reason} ({count})" for reason, count in collected.refusals.items())
@@ -209,9 +197,3 @@ def _fingerprints(templates: Sequence[Template], modality: Modality, progress: P
         if progress is not None:
             progress(f"fingerprint {modality.value}", min(begin + BATCH, len(templates)), len(templates))
     return np.concatenate(parts)
-
-
-def _generated_entry(item: Generated) -> Entry | Refusal:
-    if item.structure is None:
-        return Refusal(item.id, item.refusal)
-    return Entry(item.id, item.structure, EMBEDDED_SOURCE, EMBEDDED_LICENCE, "", item.prototype)

@@ -1,7 +1,6 @@
 """The embedded library's structures: every decoration of every prototype, relaxed and kept if physical.
 
-``python -m library.generate --work FILE.jsonl [--out library/embedded]`` relaxes what FILE.jsonl does not hold
-yet, one line per decoration, and with ``--out`` writes the library. Stopping it at any moment loses one decoration.
+Finished decorations are lines of a work file: stopping at any moment loses one decoration.
 """
 
 from __future__ import annotations
@@ -228,35 +227,3 @@ def _from_json(line: dict[str, Any]) -> Generated:
     return Generated(
         line["id"], line["prototype"], line["key"], line["refusal"], structure, line["energy_per_atom"], line["steps"]
     )
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run the generator from a terminal."""
-    import argparse
-    import sys
-    import time
-
-    parser = argparse.ArgumentParser(prog="python -m library.generate", description=main.__doc__)
-    parser.add_argument("--work", type=Path, required=True, help="file of finished decorations, made and extended")
-    parser.add_argument("--out", type=Path, help="write the library to this folder when all are finished")
-    options = parser.parse_args(arguments)
-    began = time.monotonic()
-
-    def report(done: int, total: int, message: str) -> None:
-        print(f"{time.monotonic() - began:8.1f} s {done}/{total} {message}", file=sys.stderr, flush=True)
-
-    try:
-        items = list(generate(options.work, report))
-        if options.out is not None:
-            from library.build import build_embedded
-
-            manifest = build_embedded(items, options.out)
-            print(json.dumps({"count": manifest["count"], "refusals": manifest["refusals"]}))
-    except AutoMatError as error:
-        print(f"{error.stage}: {error}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())
