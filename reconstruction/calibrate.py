@@ -20,7 +20,7 @@ PROVISIONAL = 0.15
 PLAUSIBLE = (0.02, 0.6)
 """Å per pixel of an atomic-resolution image: finer is empty magnification, coarser does not resolve atoms."""
 
-SHAPE = 0.04
+SHAPE = 0.1
 """Largest relative deformation, scale apart, between a template's cell and the image's."""
 
 MAX_INDEX = 4

@@ -26,9 +26,6 @@ SCAN_SHEAR = 0.05
 MODEL_BIAS = 0.015
 """Å by which the linear image model misplaces sites whatever the dose; no symmetry is refused for less."""
 
-CALIBRATION_WARNING = 0.02
-"""Scale or shear beyond which the calibration of the file is called into question."""
-
 
 def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -> Reconstruction:
     """Refine one of the ranked hypotheses against the image.
@@ -81,7 +78,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         cell_residual=((level - model) / error).astype(np.float32),
         columns=columns,
         z_source="template",
-        warnings=_warnings(candidates.lattice, scale, shear),
+        warnings=candidates.lattice.warnings,
         chi2=refined.chi2,
     )
 
@@ -155,13 +152,3 @@ def _lattice_errors(lattice: ImageLattice, matrix: np.ndarray, cell: np.ndarray)
     across = np.sqrt((cell[:, ::-1] ** 2 * errors**2).sum(axis=1)) / lengths
     return np.array([along[0], along[1], np.rad2deg(np.hypot(*(across / lengths)))])
 
-
-def _warnings(lattice: ImageLattice, scale: float, shear: float) -> tuple[str, ...]:
-    found = list(lattice.warnings)
-    if abs(scale - 1) > CALIBRATION_WARNING:
-        found.append(f"the cell in the image is {scale - 1:+.1%} larger than the template's: check the pixel size")
-    if shear > CALIBRATION_WARNING:
-        found.append(
-            f"the cell in the image is sheared by {shear:.1%} against the template's: scan distortion or strain"
-        )
-    return tuple(found)
