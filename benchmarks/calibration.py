@@ -22,13 +22,14 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Structure
 
+from benchmarks.acceptance import alike_ids
 from benchmarks.metrics import score
 from benchmarks.reconstruct_suite import Settings, materials, view_of
 from library.store import Library, open_libraries
 from microscopy.simulation import simulate
 from planning.confidence import MODEL, features
 from reconstruction.reconstruct import reconstruct
-from reconstruction.retrieval import RetrievalOptions, looks_alike, retrieve
+from reconstruction.retrieval import RetrievalOptions, retrieve
 
 DOSES = (3e2, 1e3, 1e4, 6e4)
 
@@ -122,11 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         for name, truth in materials(options.db, None, options.limit, options.seed):
             if name in done:
                 continue
-            alike = tuple(
-                library.ids[row]
-                for row in library.rows(formula=truth.composition.reduced_formula)
-                if looks_alike(library.template(int(row)).structure, truth)
-            )
+            alike = alike_ids(truth, library)
             found = list(samples(name, truth, library, alike, options.seed, options.out))
             stream.writelines(json.dumps(line) + "\n" for line in found)
             stream.flush()

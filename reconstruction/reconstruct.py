@@ -151,4 +151,3 @@ def _lattice_errors(lattice: ImageLattice, matrix: np.ndarray, cell: np.ndarray)
     along = np.sqrt((cell**2 * errors**2).sum(axis=1)) / lengths
     across = np.sqrt((cell[:, ::-1] ** 2 * errors**2).sum(axis=1)) / lengths
     return np.array([along[0], along[1], np.rad2deg(np.hypot(*(across / lengths)))])
-
