@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib.metadata
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -16,6 +15,10 @@ from typing import Any
 from tasks.store import Ref
 
 DISTRIBUTION = "automat-stem"
+
+CODE = ("microscopy", "models", "library", "reconstruction", "planning", "reporting", "tasks")
+CODE_SUFFIXES = frozenset({".py", ".json", ".toml", ".j2", ".css", ".js"})
+"""What a step may run or read besides its parameters; libraries and weights have digests of their own."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,19 +74,11 @@ class Aside:
         return
 
 
-def cache_key(step: str, epoch: int) -> Callable[[Any, Mapping[str, Any]], str]:
-    """Give Prefect's ``cache_key_fn`` of a step.
-
-    Parameters
-    ----------
-    step
-        Name of the step.
-    epoch
-        Raised when the step's code changes its result within one version of the package.
-    """
+def cache_key(step: str) -> Callable[[Any, Mapping[str, Any]], str]:
+    """Give Prefect's ``cache_key_fn`` of a step: its name, the code of the project, and the parameters."""
 
     def key(context: Any, parameters: Mapping[str, Any]) -> str:
-        contents = [step, epoch, package_version(), canonical(parameters)]
+        contents = [step, code_digest(), canonical(parameters)]
         text = json.dumps(contents, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return f"automat-{step}-{hashlib.sha256(text.encode()).hexdigest()}"
 
@@ -118,9 +113,15 @@ def canonical(value: Any) -> Any:
 
 
 @cache
-def package_version() -> str:
-    """Version of this project as installed."""
-    return importlib.metadata.version(DISTRIBUTION)
+def code_digest() -> str:
+    """Digest of the project's code and its small data files: an update never meets the results of older code."""
+    root = Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for package in CODE:
+        for path in sorted((root / package).rglob("*")):
+            if path.suffix in CODE_SUFFIXES and path.is_file():
+                digest.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()
 
 
-__all__ = ["Aside", "LibraryRef", "PotentialRef", "Ref", "SourceFile", "cache_key", "canonical", "package_version"]
+__all__ = ["Aside", "LibraryRef", "PotentialRef", "Ref", "SourceFile", "cache_key", "canonical", "code_digest"]

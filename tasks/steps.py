@@ -53,11 +53,8 @@ def transient(_task: Any, _run: Any, state: Any) -> bool:
     return any(isinstance(cause, OSError) and cause.errno in TRANSIENT for cause in causes)
 
 
-def step(name: str, epoch: int = 1) -> Callable[[Callable[..., Any]], Task[..., Ref]]:
-    """Make a task of a function that returns a record; the task returns its `Ref` with the seconds it took.
-
-    ``epoch`` is raised whenever the step's result changes within one version of the package.
-    """
+def step(name: str) -> Callable[[Callable[..., Any]], Task[..., Ref]]:
+    """Make a task of a function that returns a record; the task returns its `Ref` with the seconds it took."""
 
     def decorate(function: Callable[..., Any]) -> Task[..., Ref]:
         @wraps(function)
@@ -68,7 +65,7 @@ def step(name: str, epoch: int = 1) -> Callable[[Callable[..., Any]], Task[..., 
 
         make = task(
             name=name,
-            cache_key_fn=cache_key(name, epoch),
+            cache_key_fn=cache_key(name),
             persist_result=True,
             result_serializer="json",
             retries=len(RETRY_DELAYS),

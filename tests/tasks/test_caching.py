@@ -10,13 +10,14 @@ import pytest
 from microscopy.errors import ReadError
 from microscopy.micrograph import Modality
 from microscopy.readers import ReadOptions
+from tasks import caching
 from tasks.caching import Aside, LibraryRef, PotentialRef, SourceFile, cache_key
 from tasks.steps import transient
 from tasks.store import Ref, StoreError
 
 
 def key(**parameters: object) -> str:
-    return cache_key("step", 1)(None, parameters)
+    return cache_key("step")(None, parameters)
 
 
 @pytest.mark.parametrize(
@@ -53,9 +54,32 @@ def test_whatever_a_result_depends_on_changes_the_key(one: object, other: object
     assert key(value=one) != key(value=other)
 
 
-def test_the_step_and_its_epoch_are_part_of_the_key() -> None:
-    keys = {cache_key(name, epoch)(None, {"x": 1}) for name in ("relax", "verify") for epoch in (1, 2)}
+def test_the_step_and_the_code_are_part_of_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = {cache_key(name)(None, {"x": 1}) for name in ("relax", "verify")}
+    monkeypatch.setattr(caching, "code_digest", lambda: "another version")
+    keys |= {cache_key(name)(None, {"x": 1}) for name in ("relax", "verify")}
     assert len(keys) == 4
+
+
+def test_any_change_of_code_or_coefficients_is_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tasks/caching.py", "planning/confidence.json", "planning/verify.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    monkeypatch.setattr(caching, "__file__", str(tmp_path / "tasks" / "caching.py"))
+
+    def digest() -> str:
+        caching.code_digest.cache_clear()
+        return caching.code_digest()
+
+    try:
+        before = digest()
+        assert digest() == before
+        (tmp_path / "planning" / "confidence.json").write_text("other")
+        changed = digest()
+        (tmp_path / "planning" / "verify.py").rename(tmp_path / "planning" / "checks.py")
+        assert len({before, changed, digest()}) == 3
+    finally:
+        caching.code_digest.cache_clear()
 
 
 def test_every_field_of_the_options_counts() -> None:
