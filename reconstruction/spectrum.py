@@ -30,6 +30,10 @@ NOISE_QUANTILE = 0.3
 
 RINGS = 96
 
+MAX_SIDE = 2048
+"""Pixels along each axis that are analysed, in the middle of larger images: thousands of cells say all there is to
+say of a lattice, and memory stays bounded."""
+
 OVERSAMPLING = 2
 KERNEL = 8
 KERNEL_BETA = 2.34 * KERNEL
@@ -49,6 +53,8 @@ class Spectrum:
         Window times (image − mean), masked pixels zero; shape (H, W).
     pixel_size
         (y, x) in Å.
+    start
+        Position (y, x) in Å of the first pixel in the whole image.
     weight
         Sum of the window over believed pixels.
     ring_q, ring_noise
@@ -57,6 +63,7 @@ class Spectrum:
 
     image: Float[np.ndarray, "H W"]
     pixel_size: tuple[float, float]
+    start: tuple[float, float]
     weight: float
     ring_q: Float[np.ndarray, " R"]
     ring_noise: Float[np.ndarray, " R"]
@@ -75,7 +82,7 @@ class Spectrum:
         rows, row_weights = _kernel(g[:, 1] * self.pixel_size[0] * grid.shape[0], grid.shape[0])
         columns, column_weights = _kernel(g[:, 0] * self.pixel_size[1] * grid.shape[1], grid.shape[1])
         values = grid[rows[:, :, None], columns[:, None, :]]
-        centre = np.array([n // 2 for n in self.image.shape]) * self.pixel_size
+        centre = np.array([n // 2 for n in self.image.shape]) * self.pixel_size + self.start
         phase = np.exp(-2j * np.pi * g @ centre[::-1])
         return np.einsum("kij,ki,kj->k", values, row_weights, column_weights) * phase / self.weight
 
@@ -112,11 +119,11 @@ class Spectrum:
 
     @cached_property
     def _x(self) -> np.ndarray:
-        return np.arange(self.image.shape[1]) * self.pixel_size[1]
+        return np.arange(self.image.shape[1]) * self.pixel_size[1] + self.start[1]
 
     @cached_property
     def _y(self) -> np.ndarray:
-        return np.arange(self.image.shape[0]) * self.pixel_size[0]
+        return np.arange(self.image.shape[0]) * self.pixel_size[0] + self.start[0]
 
     @property
     def extent(self) -> float:
@@ -153,12 +160,14 @@ def windowed(micrograph: Micrograph, kind: str, q_max: float) -> Spectrum:
     size = micrograph.pixel_size
     if size is None:
         raise ReconstructionError(f"{micrograph.source}: no pixel size; give it with --pixel-size")
-    height, width = micrograph.image.shape
+    first = [max(0, (side - MAX_SIDE) // 2) for side in micrograph.image.shape]
+    middle = tuple(slice(begin, begin + MAX_SIDE) for begin in first)
+    image = micrograph.image[middle].astype(np.float64)
+    height, width = image.shape
     window = np.outer(_window(kind, height), _window(kind, width))
     if micrograph.mask is not None:
-        window = window * micrograph.mask
+        window = window * micrograph.mask[middle]
     weight = float(window.sum())
-    image = micrograph.image.astype(np.float64)
     image = (image - float((image * window).sum()) / weight) * window
     power = np.abs(scipy.fft.rfft2(image)) ** 2 / weight**2
     gy = np.fft.fftfreq(height, size[0])
@@ -166,7 +175,7 @@ def windowed(micrograph: Micrograph, kind: str, q_max: float) -> Spectrum:
     q = np.hypot(gx[None, :], gy[:, None])
     nyquist = 0.5 / max(size)
     ring_q, ring_noise = _radial_noise(q, power, min(q_max, nyquist))
-    return Spectrum(image, size, weight, ring_q, ring_noise)
+    return Spectrum(image, size, (first[0] * size[0], first[1] * size[1]), weight, ring_q, ring_noise)
 
 
 def _window(kind: str, length: int) -> np.ndarray:

@@ -73,3 +73,16 @@ def test_masked_pixels_do_not_count():
 def test_no_pixel_size_says_which_flag_to_give():
     with pytest.raises(ReconstructionError, match="--pixel-size"):
         spectrum(Micrograph(np.zeros((64, 64), np.float32), None, "", "a.png"), 2.0)
+
+
+def test_only_the_middle_of_a_large_image_is_analysed(monkeypatch):
+    monkeypatch.setattr("reconstruction.spectrum.MAX_SIDE", 64)
+    micrograph = noise_image()
+    view = spectrum(micrograph, 2.0)
+    assert view.image.shape == (64, 64)
+    # Phases still refer to the first pixel of the whole image.
+    g = np.array([[0.5, 0.2], [1.0, -0.4]])
+    y, x = 16 * 0.1 + np.arange(64) * 0.1, 33 * 0.13 + np.arange(64) * 0.13
+    waves = np.exp(-2j * np.pi * np.outer(g[:, 1], y)), np.exp(-2j * np.pi * np.outer(g[:, 0], x))
+    direct = np.einsum("kh,hw,kw->k", waves[0], view.image, waves[1]) / view.weight
+    assert np.abs(view.coefficients(g) - direct).max() < 1e-5 * np.abs(direct).max()
