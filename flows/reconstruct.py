@@ -163,12 +163,14 @@ def _run(name: str, source: SourceFile, settings: Settings, journal: Journal) ->
     journal.stage = "relax"
     potential = potential_ref(settings.potential) if settings.relaxation else None
     micrograph = journal.micrograph = journal.call(steps.ingest, source, settings.read)
-    if load(micrograph).pixel_size is None:
+    known = load(micrograph)
+    if known.pixel_size is None:
         micrograph = journal.micrograph = journal.call(
             steps.calibrate, micrograph, library, settings.estimate_pixel_size
         )
     denoised = journal.call(steps.denoise, micrograph, settings.denoise, denoising.digest(settings.denoise))
-    best = _attempts(micrograph, library, potential, settings, journal)
+    restricted = bool(known.elements or known.formula)
+    best = _attempts(micrograph, restricted, library, potential, settings, journal)
     return journal.call(
         steps.report,
         name,
@@ -185,9 +187,17 @@ def _run(name: str, source: SourceFile, settings: Settings, journal: Journal) ->
 
 
 def _attempts(
-    micrograph: Ref, library: LibraryRef, potential: PotentialRef | None, settings: Settings, journal: Journal
+    micrograph: Ref,
+    restricted: bool,
+    library: LibraryRef,
+    potential: PotentialRef | None,
+    settings: Settings,
+    journal: Journal,
 ) -> Attempt:
-    """Try until the planner stops; returns the best attempt, the earlier of equals."""
+    """Try until the planner stops; returns the best attempt, the earlier of equals.
+
+    ``restricted``: the user gave elements or a formula, which the search can drop.
+    """
     search = Search(settings.retrieval)
     tried: list[Branch] = []
     done: list[Attempt] = []
@@ -206,7 +216,7 @@ def _attempts(
             logger.debug("attempt %d failed", len(tried) + 1, exc_info=True)
         situation = Situation(
             candidates_left=max(0, hypotheses - search.rank - 1),
-            element_filter=search.options.use_elements and _restricted(micrograph),
+            element_filter=search.options.use_elements and restricted,
         )
         decision = journal.call(steps.plan, verdict, tuple(tried), situation, settings.planner, settings.max_attempts)
         journal.decisions.append(decision)
@@ -242,11 +252,6 @@ def _attempt(
 def _merit(attempt: Attempt) -> tuple[int, float]:
     verdict = load(attempt.verdict)
     return RANK[verdict.status], verdict.confidence
-
-
-def _restricted(micrograph: Ref) -> bool:
-    known = load(micrograph)
-    return bool(known.elements or known.formula)
 
 
 def _failed(path: Path, source: SourceFile | None, error: Exception, journal: Journal, out: Path) -> Outcome:

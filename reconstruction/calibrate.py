@@ -52,10 +52,8 @@ def calibrated(micrograph: Micrograph, library: Library, accept: bool) -> Microg
     size = found.pixel_size[0]
     origin = f"{size:.4g} Å, estimated from {found.formula} ({found.template}, correlation {found.correlation:.2f})"
     if not accept:
-        raise CalibrationError(
-            f"{micrograph.source}: no pixel size in the file; give it with --pixel-size Å, "
-            f"or take the estimate with --pixel-size estimate: {origin}"
-        )
+        offer = f"take the estimate with --pixel-size estimate: {origin}"
+        raise CalibrationError(f"{_uncalibrated(micrograph)}, or {offer}")
     return replace(
         micrograph,
         pixel_size=found.pixel_size,
@@ -79,7 +77,7 @@ def estimate_pixel_size(micrograph: Micrograph, library: Library) -> PixelEstima
     CalibrationError
         If no elements are given, the image has no lattice, or no template explains it at any scale.
     """
-    flag = f"{micrograph.source}: no pixel size in the file; give it with --pixel-size Å"
+    flag = _uncalibrated(micrograph)
     if not micrograph.elements and not micrograph.formula:
         raise CalibrationError(f"{flag} (with --elements or --formula an estimate from the best template can be made)")
     image = replace(micrograph, pixel_size=(PROVISIONAL, PROVISIONAL))
@@ -89,23 +87,24 @@ def estimate_pixel_size(micrograph: Micrograph, library: Library) -> PixelEstima
     best: PixelEstimate | None = None
     for row in library.rows(elements=micrograph.elements, formula=micrograph.formula):
         template = library.template(int(row))
+        area = abs(float(np.linalg.det(plane_cell(template.structure))))
         for index in range(1, MAX_INDEX + 1):
-            area = abs(float(np.linalg.det(plane_cell(template.structure))))
             scale = float(np.sqrt(area / (index * abs(np.linalg.det(lattice.vectors)))))
             if not PLAUSIBLE[0] <= PROVISIONAL * scale <= PLAUSIBLE[1]:
                 continue
             measurement = _at_scale(image, lattice, scale)
-            fits = [
-                refine(template.structure, alignment, measurement)
-                for alignment in align(template.structure, measurement, SHAPE, keep=1)
-            ]
-            for fit in fits:
+            for alignment in align(template.structure, measurement, SHAPE, keep=1):
+                fit = refine(template.structure, alignment, measurement)
                 if best is None or fit.correlation > best.correlation:
                     size = PROVISIONAL * scale
                     best = PixelEstimate((size, size), template.id, template.formula, fit.correlation)
     if best is None or best.correlation < GOOD_FIT:
         raise CalibrationError(f"{flag} (no template with these elements explains the image at any scale)")
     return best
+
+
+def _uncalibrated(micrograph: Micrograph) -> str:
+    return f"{micrograph.source}: no pixel size in the file; give it with --pixel-size Å"
 
 
 def _at_scale(image: Micrograph, lattice: ImageLattice, scale: float) -> Measurement:

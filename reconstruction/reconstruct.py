@@ -14,7 +14,8 @@ from reconstruction.cell_average import cell_average
 from reconstruction.columns import find_columns
 from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
 from reconstruction.refinement import Refinement, refine_positions
-from reconstruction.registration import measure
+from reconstruction.registration import measure, supercell
+from reconstruction.spectrum import pixel_size
 from reconstruction.symmetry import layer_symmetry, symmetric_metric
 
 AVERAGE_STEP = 0.1
@@ -47,9 +48,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
     if candidates.lattice is None or rank >= len(candidates.items):
         raise ReconstructionError(f"{micrograph.source}: no hypothesis of rank {rank + 1} to reconstruct")
     candidate = candidates.items[rank]
-    measurement = measure(micrograph, candidates.lattice)
-    matrix = np.round(candidate.cell @ np.linalg.inv(candidates.lattice.vectors)).astype(int)
-    refined = refine_positions(candidate, matrix, measurement)
+    refined = refine_positions(candidate, measure(micrograph, candidates.lattice))
     scale, shear = calibration(candidate)
     structure = _slab(candidate, refined.frac, candidate.cell)
     regular = _slab(candidate, refined.frac, _regular_cell(candidate, shear))
@@ -66,7 +65,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         a=a,
         b=b,
         gamma=gamma,
-        lattice_errors=_lattice_errors(candidates.lattice, matrix, candidate.cell),
+        lattice_errors=_lattice_errors(candidates.lattice, candidate.cell),
         position_errors=refined.errors,
         layer_group=symmetry.number,
         layer_group_symbol=symmetry.symbol,
@@ -128,11 +127,10 @@ def _average(
     micrograph: Micrograph, candidate: Candidate, refined: Refinement
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Unit-cell average, its standard error, and the columns found in it."""
-    assert micrograph.pixel_size is not None
     lengths = np.linalg.norm(candidate.cell, axis=1)
     w, h = (int(np.clip(round(length / AVERAGE_STEP), 16, 256)) for length in lengths)
     average, error, _ = cell_average(
-        micrograph.image, micrograph.pixel_size, candidate.cell, refined.shift, (h, w), micrograph.mask
+        micrograph.image, pixel_size(micrograph), candidate.cell, refined.shift, (h, w), micrograph.mask
     )
     sign = -1 if micrograph.modality is Modality.ABF or candidate.amplitude < 0 else 1
     columns = find_columns(average, candidate.cell, error, sign=sign)
@@ -144,9 +142,9 @@ def _parameters(structure: Structure) -> tuple[float, float, float]:
     return float(lattice.a), float(lattice.b), float(lattice.gamma)
 
 
-def _lattice_errors(lattice: ImageLattice, matrix: np.ndarray, cell: np.ndarray) -> np.ndarray:
+def _lattice_errors(lattice: ImageLattice, cell: np.ndarray) -> np.ndarray:
     """Standard errors of a, b (Å) and gamma (degrees), components taken as independent."""
-    errors = np.sqrt(matrix.astype(float) ** 2 @ lattice.standard_errors**2)
+    errors = np.sqrt(supercell(cell, lattice).astype(float) ** 2 @ lattice.standard_errors**2)
     lengths = np.linalg.norm(cell, axis=1)
     along = np.sqrt((cell**2 * errors**2).sum(axis=1)) / lengths
     across = np.sqrt((cell[:, ::-1] ** 2 * errors**2).sum(axis=1)) / lengths

@@ -16,7 +16,7 @@ from jaxtyping import Complex, Float, Int
 from library.fingerprint import nodes
 from microscopy.linear import scattering, transfer
 from reconstruction.records import Candidate
-from reconstruction.registration import MODEL_ERROR, Measurement, gather, transfer_basis, weigh
+from reconstruction.registration import MODEL_ERROR, Measurement, gather, supercell, transfer_basis, weigh
 
 POSITION_PRIOR = 0.08
 """Å, standard deviation of a site about its place in the hypothesis: what relaxation with another functional moves."""
@@ -55,17 +55,13 @@ class Refinement:
     chi2: float
 
 
-def refine_positions(
-    candidate: Candidate, matrix: Int[np.ndarray, "2 2"], measurement: Measurement, prior: float = POSITION_PRIOR
-) -> Refinement:
+def refine_positions(candidate: Candidate, measurement: Measurement, prior: float = POSITION_PRIOR) -> Refinement:
     """Refine the sites of a registered hypothesis.
 
     Parameters
     ----------
     candidate
-        The hypothesis; its ``cell`` is ``matrix`` times the lattice of ``measurement``.
-    matrix
-        Integer matrix of the crystal's cell in the projected lattice.
+        The hypothesis, registered on the lattice of ``measurement``.
     measurement
         The image's coefficients.
     prior
@@ -76,7 +72,7 @@ def refine_positions(
     indices = nodes(cell, measurement.q_max)
     g = indices @ inverse.T
     q = np.linalg.norm(g, axis=1)
-    c = gather(measurement, matrix, indices)
+    c = gather(measurement, supercell(cell, measurement.lattice), indices)
     root = np.sqrt(weigh(c, measurement.spectrum.noise(q), measurement, MODEL_ERROR))
     numbers = np.array(candidate.structure.atomic_numbers)
     elements, which = np.unique(numbers, return_inverse=True)
@@ -89,6 +85,8 @@ def refine_positions(
     moved = np.zeros((len(start), 2))  # Å, image frame
     origin = candidate.shift.astype(float)
     amplitude, damping = candidate.amplitude, candidate.damping
+    sites = len(start)
+    count = 2 * sites
     for _ in range(ITERATIONS):
         waves = _waves(factors, indices, g, start, moved, origin) * np.exp(-damping * q**2)
         shape = waves.sum(axis=0)
@@ -105,7 +103,6 @@ def refine_positions(
         weighted = jacobian * root
         normal = np.real(weighted @ weighted.conj().T) * 2
         right = np.real(weighted.conj() @ (residual * root)) * 2
-        count = 2 * len(start)
         normal[np.arange(count), np.arange(count)] += prior**-2
         right[:count] -= moved.ravel() * prior**-2
         # Damping is kept near the registration's by its own prior; amplitude and origin are free.
@@ -119,7 +116,6 @@ def refine_positions(
             break
     # A common move of all sites is the origin's business: take it out of the moves and of their covariance.
     common = moved.mean(axis=0)
-    sites = len(start)
     relative = np.kron(np.eye(sites) - 1 / sites, np.eye(2))
     covariance = relative @ np.linalg.inv(normal)[:count, :count] @ relative
     variances = np.diag(covariance).reshape(-1, 2).mean(axis=1)

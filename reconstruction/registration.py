@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 import scipy.fft
@@ -29,7 +30,7 @@ from microscopy.micrograph import Micrograph
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
 from reconstruction.records import ImageLattice
-from reconstruction.spectrum import Spectrum, spectrum
+from reconstruction.spectrum import Spectrum, pixel_size, spectrum
 
 COARSE_ERROR = 0.06
 """Relative error of a coefficient of the linear model, detector orientation unknown (κ of the first pass)."""
@@ -119,6 +120,7 @@ class Measurement:
         """Largest |h|, |k| of a node the image can hold."""
         return np.asarray(np.ceil(self.q_max * 1.1 * np.linalg.norm(cell, axis=1)).astype(int))
 
+    @cached_property
     def strongest(self) -> float:
         """Largest modulus among the projected lattice's own coefficients."""
         return float(np.abs(self.grid(np.eye(2, dtype=int))).max())
@@ -126,15 +128,18 @@ class Measurement:
 
 def measure(micrograph: Micrograph, lattice: ImageLattice) -> Measurement:
     """Prepare a micrograph with a pixel size for registration on its lattice."""
-    assert micrograph.pixel_size is not None
-    optics = Optics.of(micrograph)
-    q_max = highest_frequency(optics, micrograph.pixel_size)
+    optics, q_max = Optics.of(micrograph), highest_frequency(micrograph)
     return Measurement(spectrum(micrograph, q_max), lattice, optics, min(Q_MAX, 0.95 * q_max))
 
 
-def highest_frequency(optics: Optics, pixel_size: tuple[float, float]) -> float:
-    """Highest spatial frequency in 1/Å that both the optics and the pixels pass."""
-    return min(optics.cutoff, 0.98 * 0.5 / max(pixel_size))
+def highest_frequency(micrograph: Micrograph) -> float:
+    """Highest spatial frequency in 1/Å that both the optics and the pixels of a micrograph pass."""
+    return min(Optics.of(micrograph).cutoff, 0.98 * 0.5 / max(pixel_size(micrograph)))
+
+
+def supercell(cell: Float[np.ndarray, "2 2"], lattice: ImageLattice) -> Int[np.ndarray, "2 2"]:
+    """Integer matrix of a registered cell in the projected lattice."""
+    return np.round(cell @ np.linalg.inv(lattice.vectors)).astype(int)
 
 
 def alignments(
@@ -276,7 +281,7 @@ def gather(measurement: Measurement, n: np.ndarray, indices: np.ndarray) -> np.n
 
 def weigh(c: np.ndarray, noise: np.ndarray, measurement: Measurement, model_error: float) -> np.ndarray:
     """Inverse variance of a coefficient: its noise, and what the linear model gets wrong."""
-    return 1 / (noise + (model_error * np.abs(c)) ** 2 + (MODEL_FLOOR * measurement.strongest()) ** 2)
+    return 1 / (noise + (model_error * np.abs(c)) ** 2 + (MODEL_FLOOR * measurement.strongest) ** 2)
 
 
 def _origin(

@@ -12,7 +12,6 @@ from pymatgen.core import Lattice, Structure
 from library.fingerprint import REFERENCE_OPTICS, fingerprint, nodes, powder_pattern
 from library.records import Template
 from library.store import Library
-from microscopy.errors import ReconstructionError
 from microscopy.linear import transfer
 from microscopy.micrograph import Micrograph, Modality
 from microscopy.optics import Optics
@@ -23,6 +22,7 @@ from reconstruction.registration import (
     ROTATIONS,
     Alignment,
     Measurement,
+    Registration,
     align,
     highest_frequency,
     measure,
@@ -85,11 +85,7 @@ def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions
     ReconstructionError
         If the micrograph has no pixel size.
     """
-    if micrograph.pixel_size is None:
-        raise ReconstructionError(f"{micrograph.source}: no pixel size; give it with --pixel-size")
-    optics = Optics.of(micrograph)
-    q_max = highest_frequency(optics, micrograph.pixel_size)
-    lattice = find_lattice(micrograph, q_max)
+    lattice = find_lattice(micrograph, highest_frequency(micrograph))
     rows = library.rows(
         elements=micrograph.elements if options.use_elements else None,
         formula=micrograph.formula if options.use_elements else None,
@@ -109,27 +105,31 @@ def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions
             aligned.append((found[0].gain, template, float(score), found))
     aligned.sort(key=lambda entry: -entry[0])
     # One image has one detector: its orientation is what suits the likeliest hypotheses.
-    leading = [_candidate(template, score, found, measurement) for _, template, score, found in aligned[:LEADING]]
+    leading = [hypothesise(template, score, found, measurement) for _, template, score, found in aligned[:LEADING]]
     rotation = max(leading, key=lambda c: c.log_likelihood).detector_rotation if leading else None
     candidates = leading + [
-        _candidate(template, score, found, measurement, (rotation,))
+        hypothesise(template, score, found, measurement, (rotation,))
         for _, template, score, found in aligned[LEADING : options.refine]
     ]
     ranked = _with_probabilities(sorted(candidates, key=lambda c: -c.log_likelihood))
     return Candidates(ranked[: options.keep], lattice, _margin(ranked), len(rows))
 
 
-def _candidate(
+def hypothesise(
     template: Template,
     score: float,
     found: list[Alignment],
     measurement: Measurement,
     rotations: Sequence[float | None] = ROTATIONS,
 ) -> Candidate:
-    """The best of a template's alignments, refined."""
+    """The best of a template's alignments, refined, as a candidate without a probability yet."""
+
+    def likelihood(fit: Registration) -> float:
+        return fit.log_likelihood - 0.5 * (fit.strain / STRAIN_SIGMA) ** 2
+
     best = max(
         (refine(template.structure, alignment, measurement, rotations) for alignment in found),
-        key=lambda r: r.log_likelihood - 0.5 * (r.strain / STRAIN_SIGMA) ** 2,
+        key=likelihood,
     )
     return Candidate(
         template=template.id,
@@ -139,7 +139,7 @@ def _candidate(
         cell=best.cell,
         shift=best.shift,
         score=score,
-        log_likelihood=best.log_likelihood - 0.5 * (best.strain / STRAIN_SIGMA) ** 2,
+        log_likelihood=likelihood(best),
         correlation=best.correlation,
         strain=best.strain,
         probability=0.0,

@@ -144,6 +144,19 @@ def _kernel_transform(x: np.ndarray) -> np.ndarray:
     return np.real(KERNEL * np.sinh(z) / z)
 
 
+def pixel_size(micrograph: Micrograph) -> tuple[float, float]:
+    """Pixel size (y, x) in Å, which everything after ingestion needs.
+
+    Raises
+    ------
+    ReconstructionError
+        If the micrograph has none.
+    """
+    if micrograph.pixel_size is None:
+        raise ReconstructionError(f"{micrograph.source}: no pixel size; give it with --pixel-size")
+    return micrograph.pixel_size
+
+
 def spectrum(micrograph: Micrograph, q_max: float) -> Spectrum:
     """Window a micrograph and measure its noise up to q_max (1/Å).
 
@@ -157,9 +170,7 @@ def spectrum(micrograph: Micrograph, q_max: float) -> Spectrum:
 
 def windowed(micrograph: Micrograph, kind: str, q_max: float) -> Spectrum:
     """Apply a separable window, see ``_window``, and measure the noise."""
-    size = micrograph.pixel_size
-    if size is None:
-        raise ReconstructionError(f"{micrograph.source}: no pixel size; give it with --pixel-size")
+    size = pixel_size(micrograph)
     first = [max(0, (side - MAX_SIDE) // 2) for side in micrograph.image.shape]
     middle = tuple(slice(begin, begin + MAX_SIDE) for begin in first)
     image = micrograph.image[middle].astype(np.float64)

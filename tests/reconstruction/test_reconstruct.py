@@ -5,12 +5,14 @@ import pytest
 from images import graphene, linear_image, mos2, oblique, tin_sulfide, turn
 
 from benchmarks.metrics import score
+from library.records import Template
 from microscopy.errors import ReconstructionError
 from microscopy.slab import plane_cell
 from reconstruction.lattice import find_lattice
 from reconstruction.reconstruct import calibration, reconstruct
-from reconstruction.records import Candidate, Candidates
-from reconstruction.registration import align, measure, refine
+from reconstruction.records import Candidates
+from reconstruction.registration import align, measure
+from reconstruction.retrieval import hypothesise
 
 ALL = {"1H-MoS2": (mos2(), 78), "graphene": (graphene(), 80), "SnS": (tin_sulfide(), None), "PdSeCl": (oblique(), 1)}
 
@@ -20,24 +22,8 @@ def hypothesis(structure, micrograph, strain=0.03):
     lattice = find_lattice(micrograph, 2.1)
     assert lattice is not None
     measurement = measure(micrograph, lattice)
-    fits = [refine(structure, alignment, measurement) for alignment in align(structure, measurement, strain)]
-    best = max(fits, key=lambda fit: fit.log_likelihood)
-    candidate = Candidate(
-        template="test",
-        source="test",
-        structure=structure,
-        origin="template",
-        cell=best.cell,
-        shift=best.shift,
-        score=1.0,
-        log_likelihood=best.log_likelihood,
-        correlation=best.correlation,
-        strain=best.strain,
-        probability=1.0,
-        amplitude=best.amplitude,
-        damping=best.damping,
-        detector_rotation=best.rotation,
-    )
+    template = Template("test", structure, structure.composition.reduced_formula, "test")
+    candidate = hypothesise(template, 1.0, align(structure, measurement, strain), measurement)
     return Candidates((candidate,), lattice, np.inf, 1)
 
 
