@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pymatgen.core import Structure
 
-from benchmarks.acceptance import alike_ids
+from benchmarks.cases import Case
+from benchmarks.evaluate import picture
+from benchmarks.libraries import alike
+from benchmarks.materials import Material, draw, load_materials
 from benchmarks.metrics import score
-from benchmarks.reconstruct_suite import Settings, materials, view_of
+from benchmarks.reliability import calibration_error
 from library.store import Library, open_libraries
-from microscopy.simulation import simulate
 from planning.confidence import MODEL, features
 from reconstruction.reconstruct import reconstruct
 from reconstruction.retrieval import RetrievalOptions, retrieve
@@ -39,25 +40,25 @@ fitted to perfect agreement would distrust every real image. Answers are judged 
 
 FOLDS = 5
 
+MAX_ATOMS = 12
+"""Larger cells cost minutes each and say the same."""
 
-def samples(
-    name: str, truth: Structure, library: Library, alike: tuple[str, ...], seed: int, work: Path
-) -> Iterator[dict[str, Any]]:
+
+def samples(material: Material, library: Library, seed: int, work: Path) -> Iterator[dict[str, Any]]:
     """Reconstruct one material under every condition; images without a candidate have no answer to be confident of."""
-    symbols = tuple(sorted({site.specie.symbol for site in truth}))
+    same = tuple(sorted(alike(material.structure, library)))
     for dose in DOSES:
-        settings = Settings(dose, "given", False, "calibration", seed, (512, 512), 0.1)
-        view = view_of(name, settings)
-        error = float(np.random.default_rng(view.seed + 1).uniform(-CALIBRATION, CALIBRATION))
-        image = simulate(truth, replace(view, artefacts={"calibration": error}), work / "cells").micrograph
+        view = Case(material.id, (), dose=dose, seed=seed)
+        error = float(np.random.default_rng(view.view_seed + 1).uniform(-CALIBRATION, CALIBRATION))
+        image = picture(replace(view, artefacts={"calibration": error}), material, work / "cells").micrograph
         for given, withheld in product((True, False), repeat=2):
-            micrograph = replace(image, elements=symbols if given else None, formula=None, metadata={})
-            found = retrieve(micrograph, library, RetrievalOptions(exclude=alike if withheld else ()))
-            sample: dict[str, Any] = {"id": name, "dose": dose, "given": given, "withheld": withheld}
+            micrograph = replace(image, elements=material.elements if given else None, formula=None, metadata={})
+            found = retrieve(micrograph, library, RetrievalOptions(exclude=same if withheld else ()))
+            sample: dict[str, Any] = {"id": material.id, "dose": dose, "given": given, "withheld": withheld}
             if found.items:
                 answer = reconstruct(micrograph, found)
                 sample["features"] = features(micrograph, found, answer)
-                sample["success"] = bool(score(answer.symmetrised, truth, calibrated=False).success)
+                sample["success"] = bool(score(answer.symmetrised, material.structure, calibrated=False).success)
             yield sample
 
 
@@ -93,18 +94,6 @@ def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def calibration_error(predicted: np.ndarray, right: np.ndarray, bins: int = 10) -> float:
-    """Expected calibration error: mean distance of confidence and accuracy over equal-width bins, by their share."""
-    which = np.minimum((predicted * bins).astype(int), bins - 1)
-    return float(
-        sum(
-            abs(predicted[which == k].mean() - right[which == k].mean()) * (which == k).mean()
-            for k in range(bins)
-            if (which == k).any()
-        )
-    )
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Collect samples, fit, write the model."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__.split("\n")[0])
@@ -120,15 +109,15 @@ def main(arguments: list[str] | None = None) -> int:
     done = {line["id"] for line in lines}
     library = open_libraries([options.library])
     with log.open("a") as stream:
-        for name, truth in materials(options.db, None, options.limit, options.seed):
-            if name in done:
+        available = [each for each in load_materials(options.db)[0] if len(each.structure) <= MAX_ATOMS]
+        for material in draw(available, options.limit, options.seed):
+            if material.id in done:
                 continue
-            alike = alike_ids(truth, library)
-            found = list(samples(name, truth, library, alike, options.seed, options.out))
+            found = list(samples(material, library, options.seed, options.out))
             stream.writelines(json.dumps(line) + "\n" for line in found)
             stream.flush()
             lines += found
-            print(f"{name} {truth.composition.reduced_formula}: {len(lines)} samples", file=sys.stderr)
+            print(f"{material.id} {material.formula}: {len(lines)} samples", file=sys.stderr)
     model = fit(lines)
     model["command"] = f"python -m benchmarks.calibration --limit {options.limit} --seed {options.seed}"
     MODEL.write_text(json.dumps(model, indent=2) + "\n", encoding="utf-8")

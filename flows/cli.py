@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -55,6 +56,8 @@ Libraries = Annotated[
 
 def main() -> NoReturn:
     """Entry point."""
+    for command in entry_points(group="automat.commands"):
+        app.add_typer(command.load(), name=command.name)
     app(prog_name="automat")
     raise SystemExit(0)
 
@@ -142,7 +145,7 @@ def inspect(
     failed = False
     for path in files:
         try:
-            with _quiet_stdout():
+            with quiet_stdout():
                 found = inspect_file(path)
         except AutoMatError as error:
             failed = True
@@ -188,7 +191,7 @@ def simulate(
         seed=seed,
         artefacts=dict(arguments.artefact(text) for text in artefact or ()),
     )
-    with _one_line_errors(), _quiet_stdout():
+    with one_line_errors(), quiet_stdout():
         from flows.terminal import watching
 
         with watching() as watch:
@@ -209,7 +212,7 @@ def library_build(
     from library.build import build_library
     from library.store import Library
 
-    with _one_line_errors(), _quiet_stdout(), watching() as watch:
+    with one_line_errors(), quiet_stdout(), watching() as watch:
         manifest = build_library(sources, out, progress=watch.count)
     if as_json:
         _print_json(manifest)
@@ -226,7 +229,7 @@ def library_info(
     from flows.terminal import show_library
     from library.store import open_libraries
 
-    with _one_line_errors():
+    with one_line_errors():
         found = open_libraries(folders or None)
     if as_json:
         _print_json({"count": len(found), "digest": found.digest, "manifest": found.manifest})
@@ -245,7 +248,7 @@ def library_search(
     from flows.terminal import show_templates
     from library.store import open_libraries
 
-    with _one_line_errors():
+    with one_line_errors():
         found = open_libraries(library or None)
         if query in found.ids:
             rows = [found.ids.index(query)]
@@ -279,7 +282,7 @@ def _reconstruct(
             settings = _settings(config, overrides)
             prefect.wait()
             for path in files:
-                with listening(partial(watch.stage, path.name)), _quiet_stdout():
+                with listening(partial(watch.stage, path.name)), quiet_stdout():
                     outcome = reconstruct_file(path, settings, out)
                 failed |= outcome.result.error is not None
                 if as_json:
@@ -328,14 +331,14 @@ def _print_json(document: Any) -> None:
 
 
 @contextmanager
-def _quiet_stdout() -> Iterator[None]:
+def quiet_stdout() -> Iterator[None]:
     """Keep stdout for answers: what libraries print goes to stderr."""
     with redirect_stdout(sys.stderr):
         yield
 
 
 @contextmanager
-def _one_line_errors() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """End with one line and exit code 1 on an expected error, 130 on Ctrl-C."""
     from flows.terminal import complain
     from microscopy.errors import AutoMatError

@@ -1,17 +1,18 @@
-"""Tell whoever watches a run which stage it is in."""
+"""Tell whoever watches a run how it goes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
-_LISTENER: ContextVar[Callable[[str], None] | None] = ContextVar("listener", default=None)
+_LISTENER: ContextVar[Callable[[Any], None] | None] = ContextVar("listener", default=None)
 
 
 @contextmanager
-def listening(listener: Callable[[str], None]) -> Iterator[None]:
-    """Call ``listener`` with the name of each stage that starts within the context."""
+def listening(listener: Callable[[Any], None]) -> Iterator[None]:
+    """Call ``listener`` with whatever is announced within the context."""
     token = _LISTENER.set(listener)
     try:
         yield
@@ -19,8 +20,8 @@ def listening(listener: Callable[[str], None]) -> Iterator[None]:
         _LISTENER.reset(token)
 
 
-def announce(stage: str) -> None:
-    """Say that a stage starts."""
+def announce(news: Any) -> None:
+    """Say that a stage starts (its name), or that one of many jobs is done (its outcome)."""
     listener = _LISTENER.get()
     if listener is not None:
-        listener(stage)
+        listener(news)

@@ -88,6 +88,15 @@ class Attempt:
     verdict: Ref
 
 
+@dataclass(frozen=True)
+class Explanation:
+    """References to the image as it was used, its denoised version, and the best attempt to explain it."""
+
+    micrograph: Ref
+    denoised: Ref
+    best: Attempt
+
+
 @dataclass
 class Journal:
     """What has happened so far: needed to tell of a failure."""
@@ -158,6 +167,31 @@ def reconstruct_image(name: str, path: Path, settings: Settings, out: Path) -> O
 
 def _run(name: str, source: SourceFile, settings: Settings, journal: Journal) -> Ref:
     """Run every stage; returns the reference of the `RunFiles`."""
+    found = explain(source, settings, journal)
+    best = found.best
+    return journal.call(
+        steps.report,
+        name,
+        found.micrograph,
+        found.denoised,
+        best.candidates,
+        best.reconstruction,
+        best.relaxation,
+        best.verdict,
+        tuple(journal.decisions),
+        tuple(f"no energy: {note}" for note in journal.notes),
+        Aside(dict(journal.timings)),
+    )
+
+
+def explain(source: SourceFile, settings: Settings, journal: Journal) -> Explanation:
+    """Read an image and try until the planner stops; everything but the report.
+
+    Raises
+    ------
+    AutoMatError
+        If a stage fails before there is a first verdict; ``journal.stage`` says which.
+    """
     journal.stage = "retrieve"
     library = library_ref(settings.library)
     journal.stage = "relax"
@@ -171,19 +205,7 @@ def _run(name: str, source: SourceFile, settings: Settings, journal: Journal) ->
     denoised = journal.call(steps.denoise, micrograph, settings.denoise, denoising.digest(settings.denoise))
     restricted = bool(known.elements or known.formula)
     best = _attempts(micrograph, restricted, library, potential, settings, journal)
-    return journal.call(
-        steps.report,
-        name,
-        micrograph,
-        denoised,
-        best.candidates,
-        best.reconstruction,
-        best.relaxation,
-        best.verdict,
-        tuple(journal.decisions),
-        tuple(f"no energy: {note}" for note in journal.notes),
-        Aside(dict(journal.timings)),
-    )
+    return Explanation(micrograph, denoised, best)
 
 
 def _attempts(

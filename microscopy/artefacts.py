@@ -22,10 +22,13 @@ ARTEFACTS: Mapping[str, str] = MappingProxyType(
         "drift": "Å by which the specimen moves during the frame, settling, in a random direction",
         "line_jitter": "Å rms by which scan lines are displaced along x",
         "defocus": "Å of underfocus, added to that of the optics",
+        "astigmatism": "Å of two-fold astigmatism, in a random direction",
         "source_size": "Å, standard deviation of a Gaussian source, added in quadrature to that of the optics",
         "tilt": "degrees by which the specimen is tilted about its y axis",
         "background": "rms of smooth contamination, relative to the rms contrast of the crystal",
         "quantise": "bits per pixel: the image is rounded to 2^bits levels between its extremes",
+        "vacancies": "share of the atoms that are missing",
+        "substitutions": "share of the atoms that are replaced by an element of their group, of the next period",
     }
 )
 """Artefacts by name, and what the number given with each one means."""
@@ -41,10 +44,13 @@ LIMITS: Mapping[str, tuple[float, float]] = MappingProxyType(
         "drift": (0.0, 100.0),
         "line_jitter": (0.0, 10.0),
         "defocus": (-1000.0, 1000.0),
+        "astigmatism": (0.0, 1000.0),
         "source_size": (0.0, 10.0),
         "tilt": (-20.0, 20.0),
         "background": (0.0, 100.0),
         "quantise": (0.0, 16.0),
+        "vacancies": (0.0, 0.5),
+        "substitutions": (0.0, 0.5),
     }
 )
 """Least and greatest strength: beyond, there is no micrograph left to speak of."""

@@ -16,6 +16,8 @@ import hashlib
 import json
 import tempfile
 import warnings
+import zipfile
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +25,7 @@ from typing import Any
 
 import numpy as np
 from ase.units import _e, _hplanck, _me
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pymatgen.core.structure import Structure
 from scipy.fft import next_fast_len
 from scipy.ndimage import map_coordinates, spline_filter
@@ -148,6 +150,54 @@ def cell_images(
     SimulationError
         When the cell is too large for the memory bound, or has no atoms.
     """
+    cell = plane_cell(structure)
+    box = box_of(structure, optics, sampling)
+    rows, extent = box.rows, box.extent
+    counts = [2 * int(np.floor((optics.cutoff + 1 / extent.min()) * np.linalg.norm(v))) + 1 for v in cell]
+    j, i = np.meshgrid(np.arange(counts[1]), np.arange(counts[0]), indexing="ij")
+    frac = np.stack([i / counts[0], j / counts[1]], axis=-1).reshape(-1, 2)
+    # Fractional coordinates of the box, then Å in the box: for an oblique lattice this is where its shear goes.
+    positions = (frac @ np.linalg.inv(rows)) % 1.0 * extent
+    fractions = scan_box(box, box.atoms, optics, positions, detector_rotation)
+    point = CellImage(
+        fractions.reshape(-1, counts[1], counts[0]), cell, replace(optics, source_size=0.0), detector_rotation
+    )
+    return replace(point.blurred(optics.source_size), optics=optics)
+
+
+@dataclass(frozen=True, eq=False)
+class Box:
+    """A rectangular supercell, as abTEM wants it.
+
+    Attributes
+    ----------
+    rows
+        Integer rows (A, B) of the supercell in cells of the slab.
+    extent
+        Å along its two sides.
+    gpts
+        Points of the wave function along them.
+    angle
+        From the slab's x axis to the box's, rad.
+    atoms
+        Atomic numbers, positions in the box in Å (of each repetition of the cell, site by site), and its height.
+    """
+
+    rows: Int[np.ndarray, "2 2"]
+    extent: Float[np.ndarray, " 2"]
+    gpts: tuple[int, int]
+    angle: float
+    atoms: tuple[np.ndarray, np.ndarray, float]
+
+
+def box_of(structure: Structure, optics: Optics, sampling: float = SAMPLING) -> Box:
+    """Box in which a slab is simulated.
+
+    Raises
+    ------
+    SimulationError
+        As `cell_images` does.
+    """
     if len(structure) == 0:
         raise SimulationError("the structure has no atoms")
     cell = plane_cell(structure)
@@ -167,18 +217,8 @@ def cell_images(
             f"{name}: a box of {extent[0]:.0f} × {extent[1]:.0f} Å needs {gpts[0]} × {gpts[1]} points, more than "
             f"{MAX_GPTS}, at {sampling:.3f} Å; give a smaller cell or a smaller outer angle"
         )
-    counts = [2 * int(np.floor((optics.cutoff + 1 / extent.min()) * np.linalg.norm(v))) + 1 for v in cell]
-    j, i = np.meshgrid(np.arange(counts[1]), np.arange(counts[0]), indexing="ij")
-    frac = np.stack([i / counts[0], j / counts[1]], axis=-1).reshape(-1, 2)
-    # Fractional coordinates of the box, then Å in the box: for an oblique lattice this is where its shear goes.
-    positions = (frac @ np.linalg.inv(rows)) % 1.0 * extent
-    # Angle of the box seen from the quadrants, both turned in the slab frame.
-    angle = float(np.arctan2(*(rows @ cell)[0][::-1])) - np.deg2rad(detector_rotation)
-    fractions = _scan(structure, optics, rows, extent, gpts, positions, angle)
-    point = CellImage(
-        fractions.reshape(-1, counts[1], counts[0]), cell, replace(optics, source_size=0.0), detector_rotation
-    )
-    return replace(point.blurred(optics.source_size), optics=optics)
+    angle = float(np.arctan2(*(rows @ cell)[0][::-1]))
+    return Box(rows, extent, gpts, angle, boxed(structure, rows, extent))
 
 
 def cached_cell_images(
@@ -195,17 +235,23 @@ def cached_cell_images(
     """
     point = replace(optics, source_size=0.0)
     path = Path(folder) / f"{_digest(structure, point, sampling, detector_rotation)}.npz"
-    cell = plane_cell(structure)
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            image = CellImage(stored["fractions"], cell, point, detector_rotation)
-    except (OSError, ValueError, KeyError, EOFError):
-        image = cell_images(structure, point, sampling, detector_rotation)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as stream:
-            np.savez(stream, fractions=image.fractions)
-        Path(stream.name).replace(path)
+    fractions = stored(path, lambda: cell_images(structure, point, sampling, detector_rotation).fractions)
+    image = CellImage(fractions, plane_cell(structure), point, detector_rotation)
     return replace(image.blurred(optics.source_size), optics=optics)
+
+
+def stored(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """Array kept in a file (npz, no pickle); computed and written when the file is missing, damaged or foreign."""
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return np.asarray(content["fractions"])
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        fractions = compute()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as stream:
+        np.savez(stream, fractions=fractions)
+    Path(stream.name).replace(path)
+    return fractions
 
 
 def _digest(structure: Structure, optics: Optics, sampling: float, detector_rotation: float) -> str:
@@ -221,19 +267,18 @@ def _digest(structure: Structure, optics: Optics, sampling: float, detector_rota
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _scan(
-    structure: Structure,
+def scan_box(
+    box: Box,
+    atoms: tuple[np.ndarray, np.ndarray, float],
     optics: Optics,
-    rows: np.ndarray,
-    extent: np.ndarray,
-    gpts: tuple[int, int],
-    positions: np.ndarray,
-    angle: float,
-) -> np.ndarray:
-    """Scan ``positions`` (Å, box frame): fractions (S, P). The box is turned by ``angle`` rad from the quadrants."""
+    positions: Float[np.ndarray, "P 2"],
+    detector_rotation: float,
+) -> Float[np.ndarray, "S P"]:
+    """Fractions collected by each segment at probe positions (Å, box frame), with any atoms in the box."""
     import abtem
 
-    numbers, coordinates, height = boxed(structure, rows, extent)
+    extent, gpts = box.extent, box.gpts
+    numbers, coordinates, height = atoms
     # FFTW chooses a plan by timing unless told to estimate: the last bit would vary, and with it a Poisson count.
     fftw = {"fft": "fftw", "fftw.planning_effort": "FFTW_ESTIMATE", "fftw.threads": 1}
     settings = {"device": "cpu", "precision": "float32", "diagnostics.progress_bar": False, **fftw}
@@ -247,10 +292,13 @@ def _scan(
             semiangle_cutoff=optics.convergence_angle,
             # abTEM focuses on the entrance surface; underfocus moves the focus down the beam.
             defocus=optics.defocus + height / 2,
+            # abTEM's C₁₂ is largest where the beam is overfocused.
+            astigmatism=-optics.astigmatism,
+            astigmatism_angle=np.deg2rad(optics.astigmatism_angle) - box.angle,
             gpts=gpts,
             extent=tuple(extent),
         )
-        masks = segment_masks(optics, extent, gpts, angle)
+        masks = segment_masks(optics, extent, gpts, box.angle - np.deg2rad(detector_rotation))
         return _collect(probe, potential, positions, masks)
 
 

@@ -38,6 +38,10 @@ class Optics:
         Å, positive for underfocus as in abTEM.
     source_size
         Standard deviation of the effective (Gaussian) source, Å.
+    astigmatism
+        Two-fold astigmatism C₁₂ in Å: the focus differs by twice as much between two directions at right angles.
+    astigmatism_angle
+        Degrees from +x towards +y to the direction of most underfocus, in the frame of whatever is imaged.
     """
 
     modality: Modality = Modality.IDPC
@@ -46,6 +50,8 @@ class Optics:
     detector: tuple[float, float] | None = None
     defocus: float = 0.0
     source_size: float = 0.0
+    astigmatism: float = 0.0
+    astigmatism_angle: float = 0.0
 
     @property
     def wavelength(self) -> float:

@@ -10,134 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from pymatgen.core.structure import Structure
 from pymatgen.io.cif import CifWriter
 
-from microscopy.artefacts import contamination, quantised, strengths, tilted
-from microscopy.detector import phase_gradient
+from microscopy.artefacts import quantised, strengths, tilted
+from microscopy.defects import Defect, draw_defects, place_defects
 from microscopy.errors import SimulationError
-from microscopy.integration import integrate_dpc
 from microscopy.micrograph import Micrograph
-from microscopy.multislice import CellImage, cached_cell_images, cell_images
-from microscopy.noise import poisson_counts
-from microscopy.optics import Optics
-from microscopy.scan import View, orthogonal_part, probe_positions, raster
+from microscopy.multislice import cached_cell_images, cell_images
+from microscopy.recording import recorded, stream
+from microscopy.scan import View, orthogonal_part
+from microscopy.simulation_records import Simulation, SimulationOptions, Truth, check
 from microscopy.slab import plane_cell
 from microscopy.structures import load_structure
 from microscopy.writers import TIFF_SUFFIXES, write_text, write_tiff
-
-MAX_SIDE = 8192
-"""Pixels: a larger field of view is refused, as its signal would not fit a common machine."""
-_ROWS = 128  # scan lines sampled at once: bounds memory, and is part of the order in which noise is drawn
-
-
-@dataclass(frozen=True)
-class SimulationOptions:
-    """How to image a structure.
-
-    Attributes
-    ----------
-    optics
-        Probe and detector; its modality decides what is recorded.
-    shape
-        (H, W) in pixels.
-    pixel_size
-        (y, x) in Å.
-    dose
-        Electrons per Å², or None for no noise.
-    rotation
-        Degrees from the slab's x axis to its image, positive from +x (columns) towards +y (rows).
-    mirror
-        Look at the other side: the crystal is turned about its y axis before it is rotated.
-    affine
-        Rows of a 2x2 matrix that acts on image (x, y) after rotation: any further linear distortion of the scan.
-    origin
-        Where the slab's origin appears, (x, y) in Å from the centre of the first pixel; None draws it from the seed.
-    detector_rotation
-        Degrees from the image's x axis to the centre of a quadrant, or None for a detector whose axes are those of
-        the slab. None needs one multislice for all rotations; it matters little, and only for quadrants.
-    thermal_sigma
-        Å rms of thermal motion per axis. Atoms of a monolayer scatter one by one, so the average over their
-        displacements is the image convolved with their distribution. 0 is a static lattice.
-    seed
-        Of everything random. Each use has a stream of its own: adding an artefact leaves the rest unchanged.
-    artefacts
-        Strength by name, see ``artefacts.ARTEFACTS``.
-    """
-
-    optics: Optics = field(default_factory=Optics)
-    shape: tuple[int, int] = (512, 512)
-    pixel_size: tuple[float, float] = (0.1, 0.1)
-    dose: float | None = None
-    rotation: float = 0.0
-    mirror: bool = False
-    affine: tuple[tuple[float, float], tuple[float, float]] = ((1.0, 0.0), (0.0, 1.0))
-    origin: tuple[float, float] | None = None
-    detector_rotation: float | None = None
-    thermal_sigma: float = 0.0
-    seed: int = 0
-    artefacts: Mapping[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class Truth:
-    """What an image really shows. Image frame, in the Å of the pixel size that the micrograph states.
-
-    Attributes
-    ----------
-    structure
-        The slab that was imaged, undistorted.
-    matrix
-        From slab (x, y) to image (x, y), shape (2, 2): rotation, mirror, distortion, calibration error, mean drift.
-    origin
-        Where the slab's origin appears, (x, y) in Å from the centre of the first pixel.
-    options
-        As given.
-    """
-
-    structure: Structure
-    matrix: Float[np.ndarray, "2 2"]
-    origin: Float[np.ndarray, " 2"]
-    options: SimulationOptions
-
-    @property
-    def cell(self) -> Float[np.ndarray, "2 2"]:
-        """Rows a, b of the slab as they appear, (x, y) in Å."""
-        return plane_cell(self.structure) @ self.matrix.T
-
-    @property
-    def positions(self) -> Float[np.ndarray, "N 2"]:
-        """Where the sites of one cell appear, (x, y) in Å."""
-        return np.asarray(self.structure.frac_coords[:, :2] @ self.cell + self.origin)
-
-    def to_json(self) -> dict[str, Any]:
-        """JSON-compatible content; the structure itself travels as CIF."""
-        return {
-            "formula": self.structure.composition.reduced_formula,
-            "cell": self.cell.tolist(),
-            "origin": self.origin.tolist(),
-            "matrix": self.matrix.tolist(),
-            "sites": [
-                {"element": site.specie.symbol, "position": position.tolist()}
-                for site, position in zip(self.structure, self.positions, strict=True)
-            ],
-            "options": asdict(replace(self.options, artefacts=dict(self.options.artefacts))),
-        }
-
-
-@dataclass(frozen=True, eq=False)
-class Simulation:
-    """A simulated micrograph and its truth."""
-
-    micrograph: Micrograph
-    truth: Truth
 
 
 def simulate(structure: Structure, options: SimulationOptions, cache: str | Path | None = None) -> Simulation:
@@ -163,17 +54,19 @@ def simulate(structure: Structure, options: SimulationOptions, cache: str | Path
     SimulationError
         For an unknown artefact, a value that cannot be, or a structure that cannot be imaged.
     """
-    _check(options)
+    check(options)
     artefacts = strengths(options.artefacts)
     specimen, foreshortening = tilted(structure, artefacts["tilt"])
     if options.mirror:
-        specimen = _flipped(specimen)
+        specimen = flipped(specimen)
+    turn = orthogonal_part(options.rotation, options.mirror)
     optics = replace(
         options.optics,
         defocus=options.optics.defocus + artefacts["defocus"],
         source_size=float(np.hypot(options.optics.source_size, artefacts["source_size"])),
+        astigmatism=artefacts["astigmatism"] or options.optics.astigmatism,
+        astigmatism_angle=_astigmatism_angle(options, artefacts["astigmatism"], turn),
     )
-    turn = orthogonal_part(options.rotation, options.mirror)
     quadrants = _quadrant_angle(options, turn)
     if cache is None:
         point = cell_images(specimen, optics, detector_rotation=quadrants)
@@ -184,15 +77,19 @@ def simulate(structure: Structure, options: SimulationOptions, cache: str | Path
     distortion = np.array([[1 + artefacts["scan_scale"], artefacts["scan_shear"]], [0.0, 1.0]])
     matrix = distortion @ np.asarray(options.affine) @ turn
     view = View(matrix @ foreshortening, _origin(options, matrix, plane_cell(structure)))
-    drift = artefacts["drift"] * _direction(_stream(options, "drift"))
+    drift = artefacts["drift"] * _direction(stream(options, "drift"))
     # The cell image is that of an untilted lattice: foreshortening belongs to the map from slab to image.
-    image = _recorded(cell, view, axes, options, artefacts, drift)
+    field = (options.shape[1] * options.pixel_size[1], options.shape[0] * options.pixel_size[0])
+    drawn = draw_defects(specimen, view, field, artefacts, stream(options, "defects"))
+    placed = place_defects(drawn, specimen, optics, quadrants, options.thermal_sigma, cache)
+    image = recorded(cell, view, axes, options, artefacts, drift, placed)
     if artefacts["quantise"]:
         image = quantised(image, artefacts["quantise"])
 
     apparent = view.drifted(drift, options.shape[0] * options.pixel_size[0])
     stated = 1 + artefacts["calibration"]
     truth = Truth(structure, apparent.matrix * stated, apparent.origin * stated, options)
+    truth = replace(truth, defects=tuple(_as_seen(each, truth) for each in drawn))
     pixel_size = (options.pixel_size[0] * stated, options.pixel_size[1] * stated)
     image = image.astype(np.float32)
     micrograph = Micrograph(
@@ -270,41 +167,32 @@ def _instrument(options: SimulationOptions) -> dict[str, Any]:
     }
 
 
-def _check(options: SimulationOptions) -> None:
-    """Look at all options but the artefacts."""
-    wrong = [
-        (min(options.shape) < 1 or max(options.shape) > MAX_SIDE, f"shape {options.shape}: sides from 1 to {MAX_SIDE}"),
-        (not all(0 < p < np.inf for p in options.pixel_size), f"pixel size {options.pixel_size} Å: must be positive"),
-        (options.dose is not None and not 0 < options.dose < np.inf, f"dose {options.dose} e/Å²: must be positive"),
-        (not np.isfinite(options.rotation), f"rotation {options.rotation}: must be a finite number of degrees"),
-        (not abs(np.linalg.det(np.asarray(options.affine))) > 0.1, f"affine {options.affine}: collapses the plane"),
-        (not 0 <= options.thermal_sigma < 1, f"thermal sigma {options.thermal_sigma} Å: from 0 to 1"),
-        (options.seed < 0, f"seed {options.seed}: must not be negative"),
-    ]
-    for is_wrong, message in wrong:
-        if is_wrong:
-            raise SimulationError(message)
-
-
-_STREAMS = ("origin", "drift", "jitter", "background", "noise")
-
-
-def _stream(options: SimulationOptions, use: str) -> np.random.Generator:
-    """Independent random numbers for one use."""
-    return np.random.default_rng([options.seed, _STREAMS.index(use)])
-
-
 def _direction(rng: np.random.Generator) -> np.ndarray:
     """Draw a unit vector."""
     angle = rng.uniform(0, 2 * np.pi)
     return np.array([np.cos(angle), np.sin(angle)])
 
 
+def _astigmatism_angle(options: SimulationOptions, strength: float, turn: np.ndarray) -> float:
+    """Degrees in the slab's frame: a direction drawn in the image's frame when astigmatism is an artefact."""
+    if not strength:
+        return options.optics.astigmatism_angle
+    x, y = turn.T @ _direction(stream(options, "astigmatism"))
+    return float(np.rad2deg(np.arctan2(y, x)))
+
+
+def _as_seen(defect: Defect, truth: Truth) -> Defect:
+    """The defect with its place in the image."""
+    frac = truth.structure.frac_coords[defect.site, :2] + defect.cell
+    x, y = frac @ truth.cell + truth.origin
+    return replace(defect, position=(float(x), float(y)))
+
+
 def _origin(options: SimulationOptions, matrix: np.ndarray, cell: np.ndarray) -> np.ndarray:
     """Where the slab's origin appears: as asked, or anywhere within one cell."""
     if options.origin is not None:
         return np.asarray(options.origin, dtype=float)
-    return np.asarray(_stream(options, "origin").uniform(size=2) @ cell @ matrix.T)
+    return np.asarray(stream(options, "origin").uniform(size=2) @ cell @ matrix.T)
 
 
 def _quadrant_angle(options: SimulationOptions, turn: np.ndarray) -> float:
@@ -315,43 +203,8 @@ def _quadrant_angle(options: SimulationOptions, turn: np.ndarray) -> float:
     return float(np.rad2deg(np.arctan2(y, x)))
 
 
-def _flipped(structure: Structure) -> Structure:
+def flipped(structure: Structure) -> Structure:
     """Reverse the slab along the beam; the other half of turning it over is the mirror of the image."""
     frac = structure.frac_coords.copy()
     frac[:, 2] = 1 - frac[:, 2]
     return Structure(structure.lattice, structure.species, frac)
-
-
-def _recorded(
-    cell: CellImage,
-    view: View,
-    axes: np.ndarray,
-    options: SimulationOptions,
-    artefacts: Mapping[str, float],
-    drift: np.ndarray,
-) -> np.ndarray:
-    """Scan, count and combine; the columns of ``axes`` are the directions of the first two quadrants in the image."""
-    jitter = artefacts["line_jitter"]
-    points = probe_positions(options.shape, options.pixel_size, drift, jitter, _stream(options, "jitter"))
-    dirt, strength = np.zeros((len(cell.fractions), 1, 1)), artefacts["background"]
-    if strength:
-        size = (options.shape, options.pixel_size)
-        dirt = contamination(cell, strength, axes, *size, _stream(options, "background"))
-    dirt = np.broadcast_to(dirt, (len(dirt), *options.shape))
-    rng = _stream(options, "noise")
-    area = options.pixel_size[0] * options.pixel_size[1]
-    signal = np.empty((2 if cell.segmented else 1, *options.shape))
-    for start in range(0, options.shape[0], _ROWS):
-        rows = slice(start, start + _ROWS)
-        fractions = cell.sample(view.to_slab(points[rows])) + dirt[:, rows]
-        if options.dose is not None:
-            fractions = poisson_counts(fractions, options.dose, area, rng) / (options.dose * area)
-        signal[:, rows] = phase_gradient(fractions, cell.optics) if cell.segmented else fractions
-    if not cell.segmented:
-        return np.asarray(signal[0])
-    gradient = np.einsum("ij,jhw->ihw", axes, signal)
-    image, _ = integrate_dpc(gradient[1], gradient[0], options.pixel_size)
-    # Integration takes the mean gradient for descan and removes it. There is none here: the mean belongs to the cells
-    # that the edges cut, and without it the image would be tilted.
-    nominal = raster(options.shape, options.pixel_size)
-    return np.asarray(image + (nominal - nominal.mean(axis=(0, 1))) @ gradient.mean(axis=(1, 2)))

@@ -14,8 +14,9 @@ import json
 import os
 import tempfile
 import zipfile
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -40,15 +41,37 @@ _TAG = "$"
 _FIELDS = "record.json"
 
 
+READABLE = 0o644
+"""Mode of what is written: a temporary file is its maker's alone, a result is for whoever may look."""
+
+
 class StoreError(AutoMatError):
     """A stored record is missing or damaged."""
 
     stage = "store"
 
 
+_RECORDS: ContextVar[Path | None] = ContextVar("records", default=None)
+
+
 def cache_folder() -> Path:
     """Folder of everything that can be computed again."""
     return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("automat")).expanduser().absolute()
+
+
+def records_folder() -> Path:
+    """Folder of the stored records."""
+    return _RECORDS.get() or cache_folder() / "records"
+
+
+@contextmanager
+def records_in(folder: Path) -> Iterator[None]:
+    """Keep the records of this context in a folder of their own, for runs whose records nobody will ask for again."""
+    token = _RECORDS.set(folder)
+    try:
+        yield
+    finally:
+        _RECORDS.reset(token)
 
 
 @dataclass(frozen=True)
@@ -77,7 +100,7 @@ class Ref:
     @property
     def path(self) -> Path:
         """File of the record."""
-        return cache_folder() / "records" / self.kind / self.digest[:2] / f"{self.digest}.npz"
+        return records_folder() / self.kind / self.digest[:2] / f"{self.digest}.npz"
 
 
 def save(record: Any) -> Ref:
@@ -137,6 +160,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         temporary = Path(name)
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+        temporary.chmod(READABLE)
         temporary.replace(path)
         temporary = None
     except OSError as error:

@@ -6,15 +6,21 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fake_run
 import numpy as np
+import pytest
 
+from library import store as library_store
 from microscopy import readers
+from models import denoising, formation, potentials
+from planning import verify
 from planning.records import Check, Status, Verdict
-from reconstruction import retrieval
+from reconstruction import reconstruct, retrieval
 from reconstruction.records import Candidates
+from reporting import overlay, report
 
 
 @dataclass
@@ -74,3 +80,24 @@ class Science:
 def judged(status: Status, *failed: str, confidence: float = 0.5) -> Verdict:
     checks = tuple(Check(name, 0.0, 1.0, name not in failed, "") for name in ("fit", "margin", "energy"))
     return Verdict(checks, confidence, status, "as told")
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> Science:
+    """Put canned science in the place of every stage."""
+    fake = Science()
+    monkeypatch.setattr(readers, "read_micrograph", fake.read)
+    monkeypatch.setattr(denoising, "denoise", fake.denoise)
+    monkeypatch.setattr(denoising, "digest", lambda options: f"{fake.weights}/{options.expert}")
+    monkeypatch.setattr(retrieval, "retrieve", fake.retrieve)
+    monkeypatch.setattr(reconstruct, "reconstruct", fake.reconstruct)
+    monkeypatch.setattr(formation, "relax", fake.relax)
+    monkeypatch.setattr(verify, "verify", fake.verify)
+    monkeypatch.setattr(library_store, "open_libraries", lambda _: SimpleNamespace(digest=fake.library))
+    monkeypatch.setattr(
+        potentials,
+        "load_potential",
+        lambda name=None: SimpleNamespace(name=name or "SevenNet-0", checkpoint=fake.checkpoint, fallback=""),
+    )
+    monkeypatch.setattr(overlay, "overlay_png", lambda *_, **__: b"png")
+    monkeypatch.setattr(report, "render_report", lambda result, **_: f"<p>{result.image.path}</p>")
+    return fake

@@ -11,8 +11,9 @@ from microscopy.errors import SimulationError
 from microscopy.micrograph import Modality
 from microscopy.multislice import CellImage, cached_cell_images
 from microscopy.optics import Optics
+from microscopy.recording import recorded
 from microscopy.scan import View, orthogonal_part
-from microscopy.simulation import SimulationOptions, Truth, _recorded, simulate, simulate_to_file
+from microscopy.simulation import SimulationOptions, Truth, simulate, simulate_to_file
 from microscopy.slab import slab
 from microscopy.structures import load_structure
 
@@ -90,7 +91,7 @@ def test_idpc_integrates_an_analytic_phase(rotation, mirror):
     view = View(turn, np.array([1.0, 2.0]))
     options = replace(FRAME, shape=(220, 300), pixel_size=(0.15, 0.1))
     artefacts = dict.fromkeys(ARTEFACTS, 0.0)
-    image = _recorded(image_of, view, turn, options, artefacts, np.zeros(2))
+    image = recorded(image_of, view, turn, options, artefacts, np.zeros(2))
     y, x = np.meshgrid(np.arange(220) * 0.15, np.arange(300) * 0.1, indexing="ij")
     expected = phase(view.to_slab(np.stack([x, y], axis=-1)))
     # The mean is free; at the edges the integration is one-sided.

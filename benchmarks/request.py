@@ -1,0 +1,33 @@
+"""What someone asks of a benchmark, besides the suite and where its results go."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Request:
+    """How to run suites.
+
+    Attributes
+    ----------
+    source, ids
+        True structures (the embedded library when None), and those to draw from (all when None).
+    limit
+        Materials at most; None for each suite's own number.
+    seed
+        Of the draw, the views and the noise.
+    workers, runner
+        Processes, and what runs them: ``process`` or ``dask``.
+    command
+        What was typed.
+    """
+
+    source: Path | None
+    ids: tuple[str, ...] | None
+    limit: int | None
+    seed: int
+    workers: int
+    runner: str
+    command: str

@@ -1,0 +1,1 @@
+"""The protocol of STEM2Crystal-Bench on our own materials."""
