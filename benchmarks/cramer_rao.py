@@ -143,7 +143,7 @@ def _model(cell: CellImage, structure: Structure, dose: float, area: float) -> _
     waves = seen * np.exp(-2j * np.pi * structure.frac_coords[:, :2] @ indices.T)
     total = waves.sum(axis=0)
     amplitude = float(np.real(np.vdot(total, measured)) / np.real(np.vdot(total, total)))
-    column_of = _columns(structure)
+    column_of = projected_columns(structure)
     columns = np.zeros((column_of.max() + 1, len(q)), dtype=complex)
     np.add.at(columns, column_of, amplitude * waves)
     return _Model(g, indices, noise_variance(cell, q, dose, area), columns, column_of)
@@ -173,7 +173,7 @@ def noise_variance(cell: CellImage, q: Float[np.ndarray, " K"], dose: float, are
     return np.asarray(gradient / (2 * np.pi * q) ** 2)
 
 
-def _columns(structure: Structure) -> np.ndarray:
+def projected_columns(structure: Structure) -> Int[np.ndarray, " N"]:
     """Number of the projected column of each site."""
     cell, frac = plane_cell(structure), structure.frac_coords[:, :2]
     found: list[np.ndarray] = []

@@ -1,4 +1,4 @@
-"""The template libraries of a benchmark, built once and kept by content: of the source, or with its sites displaced."""
+"""The template libraries of a benchmark, built once and kept by content: of the source, or with displaced columns."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core.structure import Structure
 
+from benchmarks.cramer_rao import projected_columns
 from benchmarks.materials import Material
+from benchmarks.metrics import success_3d
 from library.build import MODALITIES, build_from_entries, build_library
 from library.fingerprint import FINGERPRINT_VERSION
-from library.geometry import as_periodic
 from library.sources import Entry
 from library.store import Library
 from reconstruction.retrieval import looks_alike
@@ -34,7 +34,7 @@ def source_library(
 
 
 def displaced_library(materials: Sequence[Material], displacement: float, seed: int, cache: Path) -> Path:
-    """Folder of a library of the materials with every site moved in the plane at random (Å rms per site)."""
+    """Folder of a library of the materials with every column moved in the plane at random, Å rms."""
     entries = [Entry(m.id, _displaced(m, displacement, seed), "displaced") for m in materials]
     lines = [f"{e.id} {np.round(e.structure.cart_coords, 6).tolist()}" for e in entries]
     name = hashlib.sha256("\n".join([str(FINGERPRINT_VERSION), *lines]).encode()).hexdigest()[:12]
@@ -46,12 +46,14 @@ def displaced_library(materials: Sequence[Material], displacement: float, seed: 
 
 
 def alike(truth: Structure, library: Library) -> set[str]:
-    """Ids of the templates that are the material, whatever their id: to a structure matcher, or to the product."""
-    matcher = StructureMatcher()
+    """Ids of the templates that are the material, whatever their id.
+
+    To the benchmark's structure matcher, heights included, or to the product, which sees the projection only.
+    """
     found = set()
     for row in library.rows(formula=truth.composition.reduced_formula):
         template = library.template(int(row)).structure
-        if looks_alike(template, truth) or matcher.fit(as_periodic(template), as_periodic(truth)):
+        if looks_alike(template, truth) or success_3d(template, truth):
             found.add(library.ids[row])
     return found
 
@@ -59,9 +61,10 @@ def alike(truth: Structure, library: Library) -> set[str]:
 def _displaced(material: Material, displacement: float, seed: int) -> Structure:
     rng = np.random.default_rng(zlib.crc32(f"displaced/{seed}/{material.id}".encode()))
     structure = material.structure
+    column_of = projected_columns(structure)  # no image could undo what moves stacked atoms apart
     moves = np.zeros((len(structure), 3))
     # Two components of equal variance make the rms distance; a common move would be no displacement at all.
-    moves[:, :2] = rng.normal(scale=displacement / np.sqrt(2), size=(len(structure), 2))
+    moves[:, :2] = rng.normal(scale=displacement / np.sqrt(2), size=(column_of.max() + 1, 2))[column_of]
     moves -= moves.mean(axis=0)
     return Structure(structure.lattice, structure.species, structure.cart_coords + moves, coords_are_cartesian=True)
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,30 @@ def test_what_kills_its_worker_is_tried_again_and_then_recorded(
     measured.clear()
     sweep.run(plan, tmp_path, 2, "process", told.append)
     assert measured == {}
+
+
+@pytest.mark.prefect
+def test_a_run_that_is_stopped_does_not_wait_for_what_is_queued(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begun: list[str] = []
+
+    def evaluate(case: Case, material: Material, bench: Any) -> dict[str, Any]:
+        begun.append(material.id)
+        time.sleep(1.0)
+        return {"case": case.to_json(), "tier": 1, "formula": "X", "answers": []}
+
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    cases = [Case("graphene", (), dose=float(dose)) for dose in range(1, 9)]
+    many = replace(plan, cases={case.key: case for case in cases})
+    write_plan(tmp_path, many)
+    monkeypatch.setattr(sweep, "evaluate", evaluate)
+    monkeypatch.setattr(sweep, "_task_runner", lambda runner, workers: ThreadPoolTaskRunner(max_workers=1))
+    with pytest.raises(KeyboardInterrupt):
+        sweep.run(many, tmp_path, 1, "process", stop)
+    assert 1 <= len(begun) < len(cases)
 
 
 def command(out: Path, *more: str) -> list[str]:
