@@ -15,6 +15,8 @@ from benchmarks import plots, tables
 from benchmarks.attribution import MEANING, Cause
 from benchmarks.cases import REGIMES
 from benchmarks.evaluate import parsed, picture
+from benchmarks.peer_tables import peers
+from benchmarks.peers.stage import read_rows
 from benchmarks.results import Plan, energies, read_plan, records
 from benchmarks.rows import Row, rows_of
 from benchmarks.sweep import bench_of
@@ -77,6 +79,12 @@ def _sections(plan: Plan, folder: Path, found: Sequence[dict[str, Any]]) -> Iter
         lost = tables.failures(rows)
         if lost:
             yield Section("", table=lost)
+    yield from _peers(plan, folder)
+
+
+def _peers(plan: Plan, folder: Path) -> Iterator[Section]:
+    for table in peers(read_rows(folder, plan)):
+        yield Section("", table=table)
 
 
 def _accuracy(plan: Plan, folder: Path, rows: Sequence[Row]) -> Iterator[Section]:
