@@ -19,6 +19,7 @@ from benchmarks.peer_tables import peers
 from benchmarks.peers.stage import read_rows
 from benchmarks.results import Plan, energies, read_plan, records
 from benchmarks.rows import Row, rows_of
+from benchmarks.stem2crystal import tables as protocol_tables
 from benchmarks.sweep import bench_of
 from benchmarks.tables import Table
 from microscopy.micrograph import Micrograph
@@ -101,12 +102,13 @@ def _accuracy(plan: Plan, folder: Path, rows: Sequence[Row]) -> Iterator[Section
     ]
     if clean:
         yield Section("", f"Regimes:\n\n{regimes}", tables.beside_the_paper(clean, figures))
-        by = tables.accuracy("By regime and dose", clean, ("regime", "dose, e/Å²"), lambda r: (r.regime, r.case.dose))
+        by_dose = sorted(clean, key=lambda row: (row.regime, row.case.dose or 0.0))
+        by = tables.accuracy("By regime and dose", by_dose, ("regime", "dose, e/Å²"), lambda r: (r.regime, r.case.dose))
         several = len({row.case.dose for row in clean}) > 1
         yield Section("", table=by, figure=plots.success_by_dose(clean) if several else None, name="dose")
-        yield Section(
-            "", table=tables.accuracy("By regime and tier", clean, ("regime", "tier"), lambda r: (r.regime, r.tier))
-        )
+        by_tier = sorted(clean, key=lambda row: (row.regime, row.tier))
+        by = tables.accuracy("By regime and tier", by_tier, ("regime", "tier"), lambda r: (r.regime, r.tier))
+        yield Section("", table=by)
         yield Section("", table=tables.attribution(clean))
         yield Section(
             "Confidence",
@@ -125,8 +127,8 @@ def _special(plan: Plan, folder: Path, rows: Sequence[Row], plain: Sequence[Row]
         yield Section("", table=tables.precision(plain), figure=plots.position_errors(plain), name="positions")
     protocol = [row for row in plain if row.case.export]
     if protocol:
-        yield Section("", table=tables.stem2crystal(protocol))
-        yield Section("", table=tables.failure_modes(protocol))
+        yield Section("", table=protocol_tables.figures(protocol))
+        yield Section("", table=protocol_tables.failure_modes(protocol))
     if any(row.variant != "default" for row in rows):
         yield Section(
             "",

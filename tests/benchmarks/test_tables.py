@@ -82,7 +82,7 @@ def test_attribution_names_each_cause_once():
 def test_the_papers_line_is_printed_beside_every_regime():
     rows = rows_of([record(default("I", RIGHT), default("IV", WRONG))])
     table = tables.beside_the_paper(rows, {"mae": 55.0, "floor": 50.0})
-    assert table.cells[0][2:] == ("83.2 %", "0.11", "321.6")
+    assert table.cells[0][2:] == ("83.2 %", "0.11", "–", "321.6")
     assert table.cells[1][-1] == "55.0"
     assert table.cells[2][-1] == "–"
 
