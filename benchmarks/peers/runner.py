@@ -220,12 +220,15 @@ def _make(peer: Peer, home: Path) -> str:
         create: list[str | Path] = [sys.executable, "-m", "venv", "--without-pip", made]
         # This interpreter's pip fills it: unpacking another one takes longer than many installations.
         pip: list[str | Path] = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", _python(made)]
-        for command in (create, [*pip, "install", "--quiet", "--requirement", peer.requirements]):
+        for command in (
+            create,
+            [*pip, "install", "--quiet", "--requirement", peer.requirements],
+            [*pip, "list", "--format=json"],
+        ):
             done = _call(command, INSTALL_TIMEOUT)
             if done.returncode:
                 return f"not run: {_reason(done)}"
-        listed = _call([*pip, "list", "--format=json"], INSTALL_TIMEOUT)
-        versions = {each["name"]: each["version"] for each in json.loads(listed.stdout)}
+        versions = {each["name"]: each["version"] for each in json.loads(done.stdout)}
         write_atomically(made / VERSIONS, json.dumps(versions).encode())
         try:
             made.rename(home)
