@@ -66,7 +66,7 @@ class Suite:
     cases
         The cases of one material, given the seed.
     limit
-        Materials drawn unless asked otherwise; None for all.
+        Materials drawn unless asked otherwise, as many as an afternoon on two cores allows; None for all.
     needs_source
         Whether materials other than the embedded library's must be given.
     serial
@@ -151,7 +151,7 @@ SUITES: Mapping[str, Suite] = {
     for suite in (
         Suite("quick", "a look at everything in a few minutes", _quick, limit=6),
         Suite("stem2mat", "the paper's materials and doses in four regimes, with energies", _stem2mat, None, True),
-        Suite("lowdose", "four regimes down to 300 e/Å²", _lowdose, 40),
+        Suite("lowdose", "four regimes down to 300 e/Å²", _lowdose, 12),
         Suite("artefacts", "one thing wrong with the image at a time", _artefacts, 12),
         Suite(
             "stem2crystal", "the protocol of STEM2Crystal-Bench: formula given, three noise levels", _stem2crystal, 100
@@ -161,7 +161,7 @@ SUITES: Mapping[str, Suite] = {
             "precision", "positions against the Cramér–Rao bound, with exact and displaced templates", _precision, 40
         ),
         Suite("speed", "seconds and peak memory of every stage on one and two threads", _speed, 6, serial=True),
-        Suite("peers", "other tools on the same images", _peers, 6, serial=True, peers=True),
+        Suite("peers", "other tools on the same images", _peers, 4, serial=True, peers=True),
     )
 }
 
