@@ -10,11 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import rich.table
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from benchmarks.request import Request
 from benchmarks.suites import Suite
+from benchmarks.tables import Table
 from flows.server import orchestration
 from flows.terminal import watching
 from tasks.store import cache_folder
@@ -32,7 +34,7 @@ def run_suite(suite: Suite, out: Path, request: Request) -> Path:
         If the source holds nothing usable, a folder cannot be written, or Prefect cannot be started.
     """
     with orchestration(cache_folder()) as prefect:
-        from benchmarks.report import write_report
+        from benchmarks.report import sections_of, write_report
         from benchmarks.results import pending
         from benchmarks.sweep import run
 
@@ -47,7 +49,9 @@ def run_suite(suite: Suite, out: Path, request: Request) -> Path:
             from benchmarks.peers.stage import compare_peers
 
             compare_peers(plan, out, say)
-        return write_report(out)
+        page = write_report(out)
+        _show(next((each.table for each in sections_of(out) if each.table is not None), None))
+        return page
 
 
 def build_images(suite: Suite, out: Path, request: Request) -> Path:
@@ -73,6 +77,18 @@ def export_run(folder: Path, out: Path) -> Path:
     from benchmarks.stem2crystal.export import export_predictions
 
     return export_predictions(folder, out)
+
+
+def _show(table: Table | None) -> None:
+    """Print a table of a report on stderr."""
+    if table is None:
+        return
+    shown = rich.table.Table(title=table.title, title_justify="left", caption=table.note, caption_justify="left")
+    for column in table.columns:
+        shown.add_column(column)
+    for row in table.cells:
+        shown.add_row(*row)
+    Console(stderr=True, highlight=False).print(shown)
 
 
 def say(text: str) -> None:

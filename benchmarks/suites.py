@@ -151,14 +151,14 @@ SUITES: Mapping[str, Suite] = {
     for suite in (
         Suite("quick", "a look at everything in a few minutes", _quick, limit=6),
         Suite("stem2mat", "the paper's materials and doses in four regimes, with energies", _stem2mat, None, True),
-        Suite("lowdose", "four regimes down to 300 e/Å²", _lowdose, 12),
+        Suite("lowdose", "four regimes down to 300 e/Å²", _lowdose, 30),
         Suite("artefacts", "one thing wrong with the image at a time", _artefacts, 12),
         Suite(
-            "stem2crystal", "the protocol of STEM2Crystal-Bench: formula given, three noise levels", _stem2crystal, 100
+            "stem2crystal", "the protocol of STEM2Crystal-Bench: formula given, three noise levels", _stem2crystal, 40
         ),
         Suite("ablation", "one part of the pipeline left out at a time", _ablation, 10),
         Suite(
-            "precision", "positions against the Cramér–Rao bound, with exact and displaced templates", _precision, 40
+            "precision", "positions against the Cramér–Rao bound, with exact and displaced templates", _precision, 20
         ),
         Suite("speed", "seconds and peak memory of every stage on one and two threads", _speed, 6, serial=True),
         Suite("peers", "other tools on the same images", _peers, 4, serial=True, peers=True),
