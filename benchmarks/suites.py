@@ -151,10 +151,10 @@ SUITES: Mapping[str, Suite] = {
     for suite in (
         Suite("quick", "a look at everything in a few minutes", _quick, limit=6),
         Suite("stem2mat", "the paper's materials and doses in four regimes, with energies", _stem2mat, None, True),
-        Suite("lowdose", "four regimes down to 300 e/Å²", _lowdose, 30),
+        Suite("lowdose", "four regimes down to 300 e/Å²", _lowdose, 12),
         Suite("artefacts", "one thing wrong with the image at a time", _artefacts, 12),
         Suite(
-            "stem2crystal", "the protocol of STEM2Crystal-Bench: formula given, three noise levels", _stem2crystal, 40
+            "stem2crystal", "the protocol of STEM2Crystal-Bench: formula given, three noise levels", _stem2crystal, 20
         ),
         Suite("ablation", "one part of the pipeline left out at a time", _ablation, 10),
         Suite(
