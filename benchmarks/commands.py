@@ -1,4 +1,7 @@
-"""What the subcommands of ``automat bench`` do."""
+"""What the subcommands of ``automat bench`` do.
+
+Prefect reads its settings when it is imported: nothing here may import it before `orchestration` has set them.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich.table
 from rich.console import Console
@@ -16,10 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from benchmarks.request import Request
 from benchmarks.suites import Suite
-from benchmarks.tables import Table
 from flows.server import orchestration
 from flows.terminal import watching
 from tasks.store import cache_folder
+
+if TYPE_CHECKING:
+    from benchmarks.tables import Table
 
 EVERY = 60.0
 """Seconds between two lines where there is no terminal to draw a bar on."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
@@ -48,3 +50,9 @@ def test_what_is_wrong_is_said_in_one_line(
     assert len(lines) == 1
     assert told in lines[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_prefect_is_not_imported_before_it_is_configured() -> None:
+    check = "import sys, benchmarks.cli, benchmarks.commands; assert 'prefect' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
