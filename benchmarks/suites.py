@@ -156,7 +156,7 @@ SUITES: Mapping[str, Suite] = {
         Suite(
             "stem2crystal", "the protocol of STEM2Crystal-Bench: formula given, three noise levels", _stem2crystal, 20
         ),
-        Suite("ablation", "one part of the pipeline left out at a time", _ablation, 10),
+        Suite("ablation", "one part of the pipeline left out at a time", _ablation, 5),
         Suite(
             "precision", "positions against the Cramér–Rao bound, with exact and displaced templates", _precision, 20
         ),
