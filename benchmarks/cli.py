@@ -73,7 +73,9 @@ def run_all(
     workers: Workers = None,
     runner: RunnerName = "process",
     seed: Seed = SEED,
-    document: Annotated[Path | None, typer.Option(help="Markdown file whose tables are to be replaced.")] = None,
+    document: Annotated[
+        list[Path] | None, typer.Option(help="Markdown file whose tables are to be replaced; repeatable.")
+    ] = None,
 ) -> None:
     """Run every suite, and put the tables into a document."""
     request = _request(source, ids, limit, workers, runner, seed)
@@ -85,11 +87,11 @@ def run_all(
             limits = [number for number in (limit, suite.limit) if number is not None]
             most = replace(request, limit=min(limits, default=None))
             say(str(run_suite(suite, out / suite.name, most)))
-        if document is not None:
-            from benchmarks.document import fill
+        from benchmarks.document import fill
 
-            for name in fill(document, out):
-                say(f"{document}: {name}")
+        for page in document or ():
+            for name in fill(page, out):
+                say(f"{page}: {name}")
     print(out)
 
 
