@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator
@@ -33,12 +34,20 @@ ROWS = "peers/rows.json"
 ALL_PAIRS = 2
 """Images on which label matching is timed with all labels segmented anew; the ranking is that of labels kept."""
 
+MEASURES = ("columns.py", "image_quality.py", "label_matching.py")
+"""Modules beside this package that the rows depend on."""
+
 FIRST = (1, 3)
 """Ranks within which the right template is looked for."""
 
 
 def compare_peers(plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
-    """Ask every competitor about every image of a plan, and keep the rows; peers resume where they were stopped."""
+    """Ask every competitor about every image of a plan, and keep the rows.
+
+    Peers resume where they were stopped; rows that are there are not measured again.
+    """
+    if read_rows(folder, plan):
+        return
     bench = bench_of(plan)
     library = open_libraries(list(bench.libraries) or None)
     specimens = [specimen(case, plan.materials[case.material], library, bench.cells) for case in plan.cases.values()]
@@ -47,7 +56,7 @@ def compare_peers(plan: Plan, folder: Path, say: Callable[[str], None]) -> None:
         rows.append(row)
         say(f"{row['competitor']}, {row['id']} at {row['dose']:g} e/Å²: {row['problem'] or 'answered'}")
     rows += list(_retrieval(plan, specimens, library))
-    write_atomically(folder / ROWS, json.dumps({"identity": plan.identity, "rows": rows}).encode())
+    write_atomically(folder / ROWS, json.dumps({"identity": _identity(plan), "rows": rows}).encode())
 
 
 def read_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
@@ -56,7 +65,16 @@ def read_rows(folder: Path, plan: Plan) -> list[dict[str, Any]]:
         content = json.loads((folder / ROWS).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return []
-    return list(content["rows"]) if content["identity"] == plan.identity else []
+    return list(content["rows"]) if content["identity"] == _identity(plan) else []
+
+
+def _identity(plan: Plan) -> str:
+    """Digest of what the rows depend on: the product's code and library, and the code that asks and measures."""
+    here = Path(__file__).parent
+    state = hashlib.sha256(plan.identity.encode())
+    for path in sorted([*here.glob("*.py"), *here.glob("*.txt"), *(here.parent / name for name in MEASURES)]):
+        state.update(path.name.encode() + path.read_bytes())
+    return state.hexdigest()[:16]
 
 
 def specimen(case: Case, material: Material, library: Library, cells: Path) -> Specimen:
