@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pymatgen.io.cif import CifWriter
-
-from benchmarks.evaluate import picture
+from benchmarks.evaluate import picture, truth_cif
 from benchmarks.pipeline import write_image
 from benchmarks.results import Plan
 from benchmarks.sweep import bench_of
+from library.build import Progress
 from microscopy.errors import AutoMatError
 from tasks.store import write_atomically
 
 MANIFEST = "manifest.json"
 
 
-def write_dataset(plan: Plan, folder: Path, progress: Callable[[str, int, int | None], None]) -> Path:
+def write_dataset(plan: Plan, folder: Path, progress: Progress) -> Path:
     """Write ``images/KEY.tif`` for every case of a plan, ``truth/ID.cif``, and a manifest; returns the manifest.
 
     The manifest has, for each image, its conditions, the truth's cell as it appears in the image (rows a, b, Å) and
@@ -29,8 +27,7 @@ def write_dataset(plan: Plan, folder: Path, progress: Callable[[str, int, int | 
     for part in ("images", "truth"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     for material in plan.materials.values():
-        text = str(CifWriter(material.structure, significant_figures=10))
-        write_atomically(folder / "truth" / f"{material.id}.cif", text.encode())
+        write_atomically(folder / "truth" / f"{material.id}.cif", truth_cif(material.structure).encode())
     entries = []
     for number, case in enumerate(plan.cases.values(), 1):
         progress(f"{case.material}, {case.condition}", number, len(plan.cases))

@@ -24,7 +24,7 @@ from benchmarks.materials import Material, tier
 from benchmarks.measuring import threads
 from benchmarks.metrics import rmsd_projected, score
 from benchmarks.pipeline import Answer, answer, prepared, write_image
-from benchmarks.stem2crystal.metrics import score_sample
+from benchmarks.stem2crystal.metrics import RANKED, score_sample
 from benchmarks.stem2crystal.noise import render
 from library.store import Library, open_libraries
 from microscopy.errors import ReconstructionError
@@ -37,9 +37,6 @@ from models.potentials import load_potential
 from models.records import Relaxation
 from reconstruction.cif import structure_cif
 from reconstruction.reconstruct import reconstruct
-
-RANKED = 5
-"""Structures kept for export."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +106,7 @@ def evaluate(case: Case, material: Material, bench: Bench) -> dict[str, Any]:
         JSON-compatible. Whatever goes wrong with an answer is in it, and counts; an image that cannot be made is
         in it as ``error``.
     """
-    record: dict[str, Any] = {
-        "key": case.key,
-        "case": case.to_json(),
-        "formula": material.formula,
-        "natoms": len(material.structure),
-        "tier": tier(material, case.dose),
-        "answers": [],
-    }
+    record = empty_record(case, material)
     try:
         with threads(case.threads):
             started = time.perf_counter()
@@ -129,6 +119,18 @@ def evaluate(case: Case, material: Material, bench: Bench) -> dict[str, Any]:
     except Exception as error:  # a benchmark counts every failure, whatever it is
         record["error"] = f"{type(error).__name__}: {error}"
     return record
+
+
+def empty_record(case: Case, material: Material) -> dict[str, Any]:
+    """What is known of a case before it is measured; without answers."""
+    return {
+        "key": case.key,
+        "case": case.to_json(),
+        "formula": material.formula,
+        "natoms": len(material.structure),
+        "tier": tier(material, case.dose),
+        "answers": [],
+    }
 
 
 def _ask(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +14,14 @@ from pymatgen.core.structure import Structure
 from benchmarks.cramer_rao import projected_columns
 from benchmarks.materials import Material
 from benchmarks.metrics import success_3d
-from library.build import MODALITIES, build_from_entries, build_library
+from library.build import MODALITIES, Progress, build_from_entries, build_library
 from library.fingerprint import FINGERPRINT_VERSION
 from library.sources import Entry
 from library.store import Library
 from reconstruction.retrieval import looks_alike
 
 
-def source_library(
-    source: Path | None, cache: Path, progress: Callable[[str, int, int | None], None]
-) -> tuple[Path, ...]:
+def source_library(source: Path | None, cache: Path, progress: Progress) -> tuple[Path, ...]:
     """Folder of the library of a source, built when it is missing; none for the embedded library."""
     if source is None:
         return ()

@@ -58,8 +58,8 @@ def write_report(folder: Path) -> Path:
     return page
 
 
-def sections_of(folder: Path) -> list[Section]:
-    """Every part of a run's page but the worst cases, whose pictures take time.
+def sections_of(folder: Path) -> Iterator[Section]:
+    """Parts of a run's page, each made when it is asked for; without the worst cases, whose pictures take time.
 
     Raises
     ------
@@ -67,7 +67,7 @@ def sections_of(folder: Path) -> list[Section]:
         If the folder holds no run.
     """
     plan = read_plan(folder)
-    return list(_sections(plan, folder, records(folder, plan)))
+    yield from _sections(plan, folder, records(folder, plan))
 
 
 def _sections(plan: Plan, folder: Path, found: Sequence[dict[str, Any]]) -> Iterator[Section]:

@@ -15,10 +15,9 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectWrappedFuture, as_completed
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
-from benchmarks.cases import Case
-from benchmarks.evaluate import Bench, evaluate, floor
+from benchmarks.evaluate import Bench, empty_record, evaluate, floor
 from benchmarks.libraries import displaced_library, source_library
-from benchmarks.materials import Material, draw, load_materials, tier
+from benchmarks.materials import draw, load_materials
 from benchmarks.request import Request
 from benchmarks.results import (
     Plan,
@@ -32,6 +31,7 @@ from benchmarks.results import (
 )
 from benchmarks.suites import Suite, all_cases
 from flows.progress import announce, listening
+from library.build import Progress
 from library.store import open_libraries
 from tasks.caching import code_digest
 
@@ -58,9 +58,7 @@ TRIES = 3
 """Times that an image is begun: a worker that dies takes the images with it that it was working on."""
 
 
-def make_plan(
-    suite: Suite, request: Request, out: Path, cache: Path, progress: Callable[[str, int, int | None], None]
-) -> Plan:
+def make_plan(suite: Suite, request: Request, out: Path, cache: Path, progress: Progress) -> Plan:
     """Draw the materials, build the libraries and write down what will be measured.
 
     Raises
@@ -186,7 +184,9 @@ def run(plan: Plan, folder: Path, workers: int, runner: str, watch: Callable[[Ou
             lost |= configured(plan.suite, str(folder), keys, energies)
     keys, energies = pending(folder, plan)
     for key in keys:
-        record = _lost(plan.cases[key], plan.materials, lost.get(key, ""))
+        case = plan.cases[key]
+        record = empty_record(case, plan.materials[case.material])
+        record["error"] = f"its worker failed {TRIES} times ({lost.get(key, '')})"
         write_record(record_path(folder, key), record, plan.identity)
     for id in energies:
         write_record(energy_path(folder, id), {"material": id, "error": lost.get(id, "")}, plan.identity)
@@ -203,19 +203,6 @@ def _task_runner(runner: str, workers: int) -> TaskRunner[Any]:
 
 def _right(answer: Mapping[str, Any]) -> bool:
     return bool(answer.get("score") and answer["score"]["success"])
-
-
-def _lost(case: Case, materials: Mapping[str, Material], reason: str) -> dict[str, Any]:
-    material = materials[case.material]
-    return {
-        "key": case.key,
-        "case": case.to_json(),
-        "formula": material.formula,
-        "natoms": len(material.structure),
-        "tier": tier(material, case.dose),
-        "answers": [],
-        "error": f"its worker failed {TRIES} times ({reason})",
-    }
 
 
 def _identity(digests: Sequence[str]) -> str:
