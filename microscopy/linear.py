@@ -68,10 +68,16 @@ def structure_factors(
 
 
 def projected_scattering(
-    structure: Structure, indices: Int[np.ndarray, "K 2"], modality: Modality
+    structure: Structure,
+    indices: Int[np.ndarray, "K 2"],
+    modality: Modality,
+    cell: Float[np.ndarray, "2 2"] | None = None,
 ) -> Complex[np.ndarray, " K"]:
-    """Fourier coefficients of a slab's projected scattering power per Å², before any transfer function."""
-    cell = plane_cell(structure)
+    """Fourier coefficients of a slab's projected scattering power per Å², before any transfer function.
+
+    ``cell``: rows a, b in Å to see the slab's fractions on instead of its own.
+    """
+    cell = plane_cell(structure) if cell is None else cell
     q = np.linalg.norm(indices @ np.linalg.inv(cell).T, axis=1)
     phases = np.exp(-2j * np.pi * structure.frac_coords[:, :2] @ indices.T)
     elements, which = np.unique(np.array(structure.atomic_numbers), return_inverse=True)

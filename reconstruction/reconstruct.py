@@ -16,13 +16,10 @@ from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstr
 from reconstruction.refinement import Refinement, refine_positions
 from reconstruction.registration import measure, supercell
 from reconstruction.spectrum import pixel_size
-from reconstruction.symmetry import layer_symmetry, symmetric_metric
+from reconstruction.symmetry import layer_symmetry
 
 AVERAGE_STEP = 0.1
 """Å, target spacing of the unit-cell average: five points per narrowest detail of a 2 Å⁻¹ image."""
-
-SCAN_SHEAR = 0.05
-"""Shear of the cell that is put down to the scan when the hypothesis has a symmetry that forbids it."""
 
 MODEL_BIAS = 0.015
 """Å by which the linear image model misplaces sites whatever the dose; no symmetry is refused for less."""
@@ -51,7 +48,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
     refined = refine_positions(candidate, measure(micrograph, candidates.lattice))
     scale, shear = calibration(candidate)
     structure = _slab(candidate, refined.frac, candidate.cell)
-    regular = _slab(candidate, refined.frac, _regular_cell(candidate, shear))
+    regular = _slab(candidate, refined.frac, candidate.crystal)
     sigma = float(np.hypot(np.median(refined.errors) * np.sqrt(max(refined.chi2, 1.0)), MODEL_BIAS))
     symmetry = layer_symmetry(regular, position_sigma=sigma)
     average, error, columns = _average(micrograph, candidate, refined)
@@ -114,13 +111,6 @@ def _slab(candidate: Candidate, frac: Float[np.ndarray, "N 2"], cell: Float[np.n
     matrix[2, 2] = candidate.structure.lattice.c
     coords = np.column_stack([frac % 1.0, candidate.structure.frac_coords[:, 2]])
     return Structure(Lattice(matrix, pbc=(True, True, False)), candidate.structure.species, coords)
-
-
-def _regular_cell(candidate: Candidate, shear: float) -> np.ndarray:
-    """The measured cell with the metric symmetry of the hypothesis, if what that removes may be scan distortion."""
-    if shear > SCAN_SHEAR:
-        return candidate.cell
-    return symmetric_metric(candidate.structure, candidate.cell)
 
 
 def _average(

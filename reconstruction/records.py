@@ -37,6 +37,12 @@ class ImageLattice:
     share: float = 1.0
     warnings: tuple[str, ...] = ()
 
+    @property
+    def relative_error(self) -> float:
+        """Largest standard error of a vector over its length."""
+        lengths = np.linalg.norm(self.vectors, axis=1)
+        return float((np.linalg.norm(self.standard_errors, axis=1) / lengths).max())
+
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
@@ -53,16 +59,23 @@ class Candidate:
     cell
         Rows a, b of the structure's cell as they lie in the image, (x, y) in Å, shape (2, 2).
         A negative determinant means that the structure is seen from its other side.
+    crystal
+        The same with the distortion of the scan taken out, see ``reconstruction.distortion``.
     shift
         Position of the cell's fractional origin in the image, (x, y) in Å.
     score
         Cosine similarity of the rotation- and translation-invariant fingerprints.
     log_likelihood
         Log likelihood of the image's Fourier coefficients over that of pure noise, phases included.
+    log_prior
+        Log prior of the hypothesis over that of a perfect match: how far its cell lies from the image's and, for one
+        that no library holds, how plausible its chemistry is.
     correlation
         Weighted correlation of measured and predicted coefficients at the lattice nodes, 0 to 1.
     strain
         Largest relative difference of the cell in the image from the template's cell.
+    scan_off
+        Probability that the scan or the stated pixel size, not the crystal, is what differs.
     probability
         Posterior over the candidates kept.
     amplitude, damping, detector_rotation, transfer_terms
@@ -76,11 +89,14 @@ class Candidate:
     structure: Structure
     origin: str
     cell: Float[np.ndarray, "2 2"]
+    crystal: Float[np.ndarray, "2 2"]
     shift: Float[np.ndarray, " 2"]
     score: float
     log_likelihood: float
+    log_prior: float
     correlation: float
     strain: float
+    scan_off: float
     probability: float
     amplitude: float = 1.0
     damping: float = 0.0
@@ -92,7 +108,7 @@ class Candidate:
 class Candidates:
     """Ranked hypotheses, best first, and the lattice they explain.
 
-    ``margin`` is the log-likelihood distance of the best from the next *different* structure;
+    ``margin`` is the log odds of the best over the next *different* structure;
     ``searched`` the number of templates compared.
     """
 

@@ -71,12 +71,13 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
     inverse = np.linalg.inv(cell)
     indices = nodes(cell, measurement.q_max)
     g = indices @ inverse.T
-    q = np.linalg.norm(g, axis=1)
     c = gather(measurement, supercell(cell, measurement.lattice), indices)
-    root = np.sqrt(weigh(c, measurement.spectrum.noise(q), measurement, MODEL_ERROR))
+    root = np.sqrt(weigh(c, np.linalg.norm(g, axis=1), measurement, MODEL_ERROR))
+    own = indices @ np.linalg.inv(candidate.crystal).T
+    q = np.linalg.norm(own, axis=1)
     numbers = np.array(candidate.structure.atomic_numbers)
     elements, which = np.unique(numbers, return_inverse=True)
-    seen = transfer(g, measurement.optics, candidate.detector_rotation)
+    seen = transfer(own, measurement.optics, candidate.detector_rotation)
     if candidate.transfer_terms:
         seen = seen * (1 + np.array(candidate.transfer_terms) @ transfer_basis(q, measurement.q_max))
     factors = scattering(elements, q, measurement.optics.modality)[which] * seen

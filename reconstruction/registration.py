@@ -29,6 +29,7 @@ from microscopy.linear import INCOHERENT_EXPONENT, projected_scattering, structu
 from microscopy.micrograph import Micrograph
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
+from reconstruction.distortion import CRYSTAL_SIGMA, Distortion, split
 from reconstruction.records import ImageLattice
 from reconstruction.spectrum import Spectrum, pixel_size, spectrum
 
@@ -57,6 +58,12 @@ MAX_INDEX = 64
 """Largest crystal cell, in cells of the projected lattice."""
 
 
+MARGIN = 1.1
+"""Frequencies up to this much beyond the highest used are measured: a template's cell may be larger than the image's."""
+
+EQUAL = 1e-3
+"""Relative difference of likelihood below which two alignments of one template are one seen twice."""
+
 ROTATIONS: tuple[float | None, ...] = (None, *np.arange(0.0, 90.0, 7.5).tolist())
 """Orientations of a quadrant detector that are tried, degrees; None averages over them."""
 
@@ -75,12 +82,14 @@ class Alignment:
 class Registration:
     """A template on the image.
 
-    ``cell`` rows (x, y) Å, ``shift`` (x, y) Å of its fractional origin; the image is ``amplitude`` times the model
-    damped by exp(−``damping`` q²), seen by a detector turned by ``rotation`` degrees whose transfer is corrected by
-    1 + Σ ``transfer_terms`` · ``transfer_basis``; ``index`` counts the cells of the projected lattice in the crystal's.
+    ``cell`` rows (x, y) Å, ``shift`` (x, y) Å of its fractional origin; ``distortion`` splits its deformation between
+    crystal and scan. The image is ``amplitude`` times the model damped by exp(−``damping`` q²), seen by a detector
+    turned by ``rotation`` degrees whose transfer is corrected by 1 + Σ ``transfer_terms`` · ``transfer_basis``;
+    ``index`` counts the cells of the projected lattice in the crystal's.
     """
 
     cell: Float[np.ndarray, "2 2"]
+    distortion: Distortion
     shift: Float[np.ndarray, " 2"]
     amplitude: float
     damping: float
@@ -108,7 +117,7 @@ class Measurement:
         if key not in self._grids:
             cell = hermite @ self.lattice.vectors
             limit = self.limits(cell)
-            indices = nodes(cell, self.q_max * 1.1, 0.0)
+            indices = nodes(cell, MARGIN * self.q_max, 0.0)
             values = self.spectrum.coefficients(indices @ np.linalg.inv(cell).T)
             grid = np.zeros(2 * limit + 1, dtype=complex)
             grid[indices[:, 0] + limit[0], indices[:, 1] + limit[1]] = values
@@ -118,7 +127,7 @@ class Measurement:
 
     def limits(self, cell: Float[np.ndarray, "2 2"]) -> Int[np.ndarray, " 2"]:
         """Largest |h|, |k| of a node the image can hold."""
-        return np.asarray(np.ceil(self.q_max * 1.1 * np.linalg.norm(cell, axis=1)).astype(int))
+        return np.asarray(np.ceil(MARGIN * self.q_max * np.linalg.norm(cell, axis=1)).astype(int))
 
     @cached_property
     def strongest(self) -> float:
@@ -192,12 +201,13 @@ def align(
     indices = nodes(template, measurement.q_max)
     q = np.linalg.norm(indices @ np.linalg.inv(template).T, axis=1)
     model = structure_factors(structure, indices, measurement.optics) * np.exp(-DAMPING * q**2)
-    noise = measurement.spectrum.noise(q)
     found = []
     for n in matrices:
         c = gather(measurement, n, indices)
-        found.append(_origin(n, c, model, weigh(c, noise, measurement, COARSE_ERROR), indices, sign_free))
-    return sorted(found, key=lambda a: -a.gain)[:keep]
+        g = indices @ np.linalg.inv(n @ measurement.lattice.vectors).T
+        weights = weigh(c, np.linalg.norm(g, axis=1), measurement, COARSE_ERROR)
+        found.append(_origin(n, c, model, weights, indices, sign_free))
+    return _distinct(sorted(found, key=lambda a: -a.gain), keep)
 
 
 def refine(
@@ -205,20 +215,25 @@ def refine(
     alignment: Alignment,
     measurement: Measurement,
     rotations: Sequence[float | None] = ROTATIONS,
+    crystal_sigma: float = CRYSTAL_SIGMA,
 ) -> Registration:
     """Fit origin, amplitude, damping and detector orientation of one alignment to the measured coefficients.
 
-    ``rotations`` are the orientations tried; modalities without quadrants have none.
+    ``rotations`` are the orientations tried; modalities without quadrants have none. ``crystal_sigma``: see `split`.
     """
-    template = plane_cell(structure)
     cell = alignment.matrix @ measurement.lattice.vectors
-    indices = nodes(template, measurement.q_max)
-    g = indices @ np.linalg.inv(cell).T
-    q = np.linalg.norm(g, axis=1)
+    distortion = split(structure, cell, measurement.lattice.relative_error, crystal_sigma)
+    indices = nodes(cell, measurement.q_max)
     c = gather(measurement, alignment.matrix, indices)
-    noise = measurement.spectrum.noise(q)
-    weights = weigh(c, noise, measurement, MODEL_ERROR)
-    scattered = alignment.sign * projected_scattering(structure, indices, measurement.optics.modality)
+    seen_at = np.linalg.norm(indices @ np.linalg.inv(cell).T, axis=1)
+    noise = measurement.spectrum.noise(seen_at)
+    weights = weigh(c, seen_at, measurement, MODEL_ERROR)
+    # Optics and atoms act on the crystal's own frequencies; a distorted scan only misplaces them.
+    g = indices @ np.linalg.inv(distortion.crystal).T
+    q = np.linalg.norm(g, axis=1)
+    scattered = alignment.sign * projected_scattering(
+        structure, indices, measurement.optics.modality, distortion.crystal
+    )
     quadrants = measurement.optics.modality not in INCOHERENT_EXPONENT
     fits = []
     for rotation in rotations if quadrants else (None,):
@@ -231,9 +246,10 @@ def refine(
         amplitude, terms, more = _correct_transfer(c, model, weights, transfer_basis(q, measurement.q_max), amplitude)
         gain += more
     available = float((weights * np.maximum(np.abs(c) ** 2 - noise, 0)).sum())
-    deformation = np.linalg.inv(template) @ cell
+    deformation = np.linalg.inv(plane_cell(structure)) @ cell
     return Registration(
         cell=cell,
+        distortion=distortion,
         shift=u @ cell,
         amplitude=alignment.sign * amplitude,
         damping=damping,
@@ -279,9 +295,24 @@ def gather(measurement: Measurement, n: np.ndarray, indices: np.ndarray) -> np.n
     return values
 
 
-def weigh(c: np.ndarray, noise: np.ndarray, measurement: Measurement, model_error: float) -> np.ndarray:
-    """Inverse variance of a coefficient: its noise, and what the linear model gets wrong."""
-    return 1 / (noise + (model_error * np.abs(c)) ** 2 + (MODEL_FLOOR * measurement.strongest) ** 2)
+def weigh(c: np.ndarray, q: np.ndarray, measurement: Measurement, model_error: float) -> np.ndarray:
+    """Inverse variance of a coefficient at q (1/Å): its noise, and what the linear model gets wrong.
+
+    Zero beyond the frequencies that the image holds.
+    """
+    variance = measurement.spectrum.noise(q) + (model_error * np.abs(c)) ** 2
+    return np.where(q < MARGIN * measurement.q_max, 1 / (variance + (MODEL_FLOOR * measurement.strongest) ** 2), 0.0)
+
+
+def _distinct(found: list[Alignment], keep: int) -> list[Alignment]:
+    """The first of each set of equally good alignments: symmetry makes up to a dozen of one."""
+    kept: list[Alignment] = []
+    for alignment in found:
+        if len(kept) == keep:
+            break
+        if not kept or alignment.gain < (1 - EQUAL) * kept[-1].gain:
+            kept.append(alignment)
+    return kept
 
 
 def _origin(

@@ -32,10 +32,6 @@ from reconstruction.registration import (
 TEMPERATURE = 8.0
 """Log likelihood is divided by this before it becomes a probability: model errors are shared by many reflections."""
 
-STRAIN_SIGMA = 0.015
-"""Prior standard deviation of the strain between a template's cell and the image's: what density functionals and
-calibrated microscopes disagree by."""
-
 LEADING = 4
 """Hypotheses that decide the orientation of the detector."""
 
@@ -106,12 +102,12 @@ def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions
     aligned.sort(key=lambda entry: -entry[0])
     # One image has one detector: its orientation is what suits the likeliest hypotheses.
     leading = [hypothesise(template, score, found, measurement) for _, template, score, found in aligned[:LEADING]]
-    rotation = max(leading, key=lambda c: c.log_likelihood).detector_rotation if leading else None
+    rotation = max(leading, key=log_posterior).detector_rotation if leading else None
     candidates = leading + [
         hypothesise(template, score, found, measurement, (rotation,))
         for _, template, score, found in aligned[LEADING : options.refine]
     ]
-    ranked = _with_probabilities(sorted(candidates, key=lambda c: -c.log_likelihood))
+    ranked = _with_probabilities(sorted(candidates, key=log_posterior, reverse=True))
     return Candidates(ranked[: options.keep], lattice, _margin(ranked), len(rows))
 
 
@@ -124,12 +120,12 @@ def hypothesise(
 ) -> Candidate:
     """The best of a template's alignments, refined, as a candidate without a probability yet."""
 
-    def likelihood(fit: Registration) -> float:
-        return fit.log_likelihood - 0.5 * (fit.strain / STRAIN_SIGMA) ** 2
+    def merit(fit: Registration) -> float:
+        return fit.log_likelihood / TEMPERATURE + fit.distortion.log_prior
 
     best = max(
         (refine(template.structure, alignment, measurement, rotations) for alignment in found),
-        key=likelihood,
+        key=merit,
     )
     return Candidate(
         template=template.id,
@@ -137,11 +133,14 @@ def hypothesise(
         structure=template.structure,
         origin="template",
         cell=best.cell,
+        crystal=best.distortion.crystal,
         shift=best.shift,
         score=score,
-        log_likelihood=likelihood(best),
+        log_likelihood=best.log_likelihood,
+        log_prior=best.distortion.log_prior,
         correlation=best.correlation,
         strain=best.strain,
+        scan_off=best.distortion.off,
         probability=0.0,
         amplitude=best.amplitude,
         damping=best.damping,
@@ -168,17 +167,22 @@ def image_fingerprint(measurement: Measurement) -> Float32[np.ndarray, " D"]:
 def _with_probabilities(ranked: list[Candidate]) -> tuple[Candidate, ...]:
     if not ranked:
         return ()
-    logs = np.array([c.log_likelihood for c in ranked]) / TEMPERATURE
+    logs = np.array([log_posterior(c) for c in ranked])
     weights = np.exp(logs - logs.max())
     weights /= weights.sum()
     return tuple(replace(c, probability=float(w)) for c, w in zip(ranked, weights, strict=True))
 
 
+def log_posterior(candidate: Candidate) -> float:
+    """Log odds of a hypothesis over noise, up to a constant."""
+    return candidate.log_likelihood / TEMPERATURE + candidate.log_prior
+
+
 def _margin(ranked: tuple[Candidate, ...]) -> float:
-    """Log-likelihood distance from the best to the next candidate that is another structure; infinite without one."""
+    """Log odds of the best over the next candidate that is another structure; infinite without one."""
     for other in ranked[1:]:
         if not looks_alike(ranked[0].structure, other.structure):
-            return ranked[0].log_likelihood - other.log_likelihood
+            return log_posterior(ranked[0]) - log_posterior(other)
     return np.inf
 
 
