@@ -18,7 +18,7 @@ from library.build import MODALITIES, Progress, build_from_entries, build_librar
 from library.fingerprint import FINGERPRINT_VERSION
 from library.sources import Entry
 from library.store import Library
-from reconstruction.retrieval import looks_alike
+from reconstruction.hypotheses import looks_alike
 
 
 def source_library(source: Path | None, cache: Path, progress: Progress) -> tuple[Path, ...]:

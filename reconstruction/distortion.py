@@ -5,7 +5,7 @@ A cell found in the image is the hypothesis's cell T, turned by an orthogonal U 
 .. math:: C = T\,U\,S , \qquad \log S = \varepsilon_\mathrm{crystal} + \varepsilon_\mathrm{scan} .
 
 The image alone cannot split the two. What can: the crystal's deformation keeps the symmetry of the hypothesis and is
-small (density functionals, temperature, strain), and a scan is either calibrated to half a percent or off by several.
+small (density functionals, temperature, strain), and a scan is either calibrated to a few parts in a thousand or off by several percent.
 The two kinds of scan are a mixture; its posterior mean moves from "this cell was measured" to "this scan is off" as the
 deformation grows or breaks a symmetry, and its evidence is the prior of the hypothesis.
 """
@@ -21,16 +21,16 @@ from pymatgen.core import Structure
 from microscopy.slab import plane_cell
 from reconstruction.operations import layer_dataset
 
-CRYSTAL_SIGMA = 0.01
+CRYSTAL_SIGMA = 0.007
 """Standard deviation of each component of a crystal's deformation from its template: functionals, temperature."""
 
-CALIBRATED_SIGMA = 0.005
+CALIBRATED_SIGMA = 0.003
 """The same for a scan that is calibrated."""
 
-OFF_SIGMA = 0.08
+OFF_SIGMA = 0.06
 """The same for one that is not: pixel sizes in files are off by up to 10 %, scans are sheared by as much or more."""
 
-OFF = 0.1
+OFF = 0.3
 """Prior probability that the scan is off."""
 
 SYMMETRY_TOLERANCE = 0.05

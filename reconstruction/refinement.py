@@ -44,6 +44,10 @@ class Refinement:
         Nodes and the model's coefficients there, relative to the image's origin.
     chi2
         Weighted misfit per coefficient; about one when the model explains the image.
+    log_likelihood
+        Of the coefficients over pure noise, less what the prior charges for the moves.
+    correlation
+        Weighted correlation of measured and modelled coefficients, 0 to 1.
     """
 
     frac: Float[np.ndarray, "N 2"]
@@ -53,6 +57,8 @@ class Refinement:
     indices: Int[np.ndarray, "K 2"]
     coefficients: Complex[np.ndarray, " K"]
     chi2: float
+    log_likelihood: float
+    correlation: float
 
 
 def refine_positions(candidate: Candidate, measurement: Measurement, prior: float = POSITION_PRIOR) -> Refinement:
@@ -121,6 +127,10 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
     covariance = relative @ np.linalg.inv(normal)[:count, :count] @ relative
     variances = np.diag(covariance).reshape(-1, 2).mean(axis=1)
     model = amplitude * (_waves(factors, indices, g, start, moved, origin) * np.exp(-damping * q**2)).sum(axis=0)
+    weights = root**2
+    gain = float((weights * (np.abs(c) ** 2 - np.abs(c - model) ** 2)).sum())
+    noise = measurement.spectrum.noise(np.linalg.norm(g, axis=1))
+    available = float((weights * np.maximum(np.abs(c) ** 2 - noise, 0)).sum())
     return Refinement(
         frac=start + (moved - common) @ inverse,
         errors=np.sqrt(np.maximum(variances, 0.0)),
@@ -128,7 +138,9 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
         shift=origin + common,
         indices=indices,
         coefficients=model,
-        chi2=float((np.abs(c - model) ** 2 * root**2).mean()),
+        chi2=float((np.abs(c - model) ** 2 * weights).mean()),
+        log_likelihood=gain - 0.5 * float((moved**2).sum()) / prior**2,
+        correlation=min(1.0, float(np.sqrt(max(gain, 0.0) / available))) if available > 0 else 0.0,
     )
 
 

@@ -1,0 +1,144 @@
+"""Hypotheses: a structure proposed for an image, registered on it, and what it is worth beside the others."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from pymatgen.core import Lattice, Structure
+
+from library.fingerprint import REFERENCE_OPTICS, fingerprint
+from library.records import Template
+from microscopy.micrograph import Modality
+from microscopy.slab import plane_cell
+from reconstruction.distortion import CRYSTAL_SIGMA
+from reconstruction.records import Candidate
+from reconstruction.registration import ROTATIONS, Alignment, Measurement, Registration, refine
+
+TEMPERATURE = 8.0
+"""Log likelihood is divided by this before it becomes a probability: model errors are shared by many reflections."""
+
+LEADING = 4
+"""Hypotheses that decide the orientation of the detector."""
+
+SAME_AREA = 0.05
+SAME_PATTERN = 0.97
+"""Area per atom and fingerprint within which two slabs of one composition are the same material: what relaxation
+with another functional changes."""
+
+
+
+@dataclass(frozen=True, eq=False)
+class Proposal:
+    """A structure worth registering.
+
+    Attributes
+    ----------
+    template
+        What it was made of, or is.
+    structure
+        Slab.
+    origin
+        ``"template"``, ``"substitution"`` or ``"free"``.
+    score
+        Cosine similarity of fingerprints.
+    alignments
+        On the image, best first; at least one.
+    crystal_sigma
+        See `reconstruction.distortion.split`.
+    log_prior
+        Of its chemistry.
+    """
+
+    template: Template
+    structure: Structure
+    origin: str
+    score: float
+    alignments: list[Alignment]
+    crystal_sigma: float = CRYSTAL_SIGMA
+    log_prior: float = 0.0
+
+
+def register(proposals: Sequence[Proposal], measurement: Measurement) -> list[Candidate]:
+    """Register proposals on an image, as candidates without probabilities; best alignments first are best asked first."""
+    leading = [hypothesise(proposal, measurement) for proposal in proposals[:LEADING]]
+    # One image has one detector: its orientation is what suits the likeliest hypotheses.
+    rotation = max(leading, key=log_posterior).detector_rotation if leading else None
+    return leading + [hypothesise(proposal, measurement, (rotation,)) for proposal in proposals[LEADING:]]
+
+
+def hypothesise(
+    proposal: Proposal, measurement: Measurement, rotations: Sequence[float | None] = ROTATIONS
+) -> Candidate:
+    """The best of a proposal's alignments, refined."""
+
+    def merit(fit: Registration) -> float:
+        return fit.log_likelihood / TEMPERATURE + fit.distortion.log_prior
+
+    fits = [
+        refine(proposal.structure, alignment, measurement, rotations, proposal.crystal_sigma)
+        for alignment in proposal.alignments
+    ]
+    best = max(fits, key=merit)
+    return Candidate(
+        template=proposal.template.id,
+        source=proposal.template.source,
+        structure=proposal.structure,
+        origin=proposal.origin,
+        cell=best.cell,
+        crystal=best.distortion.crystal,
+        shift=best.shift,
+        score=proposal.score,
+        log_likelihood=best.log_likelihood,
+        log_prior=best.distortion.log_prior + proposal.log_prior,
+        correlation=best.correlation,
+        strain=best.strain,
+        scan_off=best.distortion.off,
+        probability=0.0,
+        amplitude=best.amplitude,
+        damping=best.damping,
+        detector_rotation=best.rotation,
+        transfer_terms=tuple(float(term) for term in best.transfer_terms),
+    )
+
+
+def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
+    """Candidates, likeliest first, with their posterior probabilities."""
+    if not candidates:
+        return ()
+    ordered = sorted(candidates, key=log_posterior, reverse=True)
+    logs = np.array([log_posterior(c) for c in ordered])
+    weights = np.exp(logs - logs.max())
+    weights /= weights.sum()
+    return tuple(replace(c, probability=float(w)) for c, w in zip(ordered, weights, strict=True))
+
+
+def log_posterior(candidate: Candidate) -> float:
+    """Log odds of a hypothesis over noise, up to a constant."""
+    return candidate.log_likelihood / TEMPERATURE + candidate.log_prior
+
+
+def margin(ranked: Sequence[Candidate]) -> float:
+    """Log odds of the best over the next candidate that is another structure; infinite without one."""
+    for other in ranked[1:]:
+        if not looks_alike(ranked[0].structure, other.structure):
+            return log_posterior(ranked[0]) - log_posterior(other)
+    return np.inf
+
+
+def looks_alike(first: Structure, second: Structure) -> bool:
+    """Whether two slabs have one composition and one projection: the same material, whichever library it came from."""
+    if first.composition.reduced_composition != second.composition.reduced_composition:
+        return False
+    areas = [abs(float(np.linalg.det(plane_cell(s)))) / s.num_sites for s in (first, second)]
+    if abs(areas[0] / areas[1] - 1) > SAME_AREA:
+        return False
+    # The pattern is sensitive to scale, of which relaxation changes a little: compare at one area.
+    resized = Structure(_scaled(second.lattice, np.sqrt(areas[0] / areas[1])), second.species, second.frac_coords)
+    patterns = [fingerprint(s, REFERENCE_OPTICS[Modality.IDPC]) for s in (first, resized)]
+    return float(patterns[0] @ patterns[1]) > SAME_PATTERN
+
+
+def _scaled(lattice: Lattice, factor: float) -> Lattice:
+    return Lattice(lattice.matrix * np.array([[factor], [factor], [1.0]]), pbc=lattice.pbc)
