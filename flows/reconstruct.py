@@ -15,7 +15,7 @@ from flows.progress import announce
 from flows.settings import Settings
 from microscopy.errors import AutoMatError, PotentialError
 from models import denoising
-from planning.planner import Situation
+from planning.planner import Situation, settled
 from planning.records import Branch, Status
 from reconstruction.retrieval import RetrievalOptions
 from reporting.result import Result
@@ -27,9 +27,6 @@ from tasks.store import Ref, load
 
 WIDE_STRAIN = 0.20
 """Largest strain of a widened search: pixel sizes in files are off by up to 10 %, scans are sheared by as much."""
-
-WIDE_FACTOR = 4
-"""How many times more templates a widened search registers."""
 
 RANK = {Status.ACCEPTED: 2, Status.AMBIGUOUS: 1, Status.REJECTED: 0}
 
@@ -66,13 +63,11 @@ class Search:
             case Branch.NEXT_TEMPLATE:
                 return Search(options, self.rank + 1)
             case Branch.WIDEN_SEARCH:
-                wide = replace(
-                    options,
-                    strain=max(WIDE_STRAIN, options.strain),
-                    shortlist=WIDE_FACTOR * options.shortlist,
-                    refine=WIDE_FACTOR * options.refine,
-                )
-                return Search(wide)
+                return Search(replace(options, strain=max(WIDE_STRAIN, options.strain)))
+            case Branch.SUBSTITUTE:
+                return Search(replace(options, substitute=True))
+            case Branch.TEMPLATE_FREE:
+                return Search(replace(options, template_free=True))
             case Branch.DROP_ELEMENT_FILTER:
                 return Search(replace(options, use_elements=False))
         raise ValueError(f"{branch} leads to no attempt")
@@ -244,7 +239,8 @@ def _attempts(
         journal.decisions.append(decision)
         branch = load(decision).branch
         if branch in (Branch.ACCEPT, Branch.GIVE_UP):
-            return max(done, key=_merit)  # max keeps the first of equals
+            best = max(done, key=_merit)  # max keeps the first of equals
+            return _relaxed(best, micrograph, potential, settings, journal)
         tried.append(branch)
         search = search.after(branch)
 
@@ -258,17 +254,30 @@ def _attempt(
     journal: Journal,
 ) -> Attempt:
     """Make one attempt on the ``rank``-th hypothesis; None when there is no hypothesis."""
-    reconstruction = relaxation = None
-    if rank is not None:
-        reconstruction = journal.call(steps.reconstruct, micrograph, candidates, rank)
-        if potential is not None:
-            try:
-                relaxation = journal.call(steps.relax, reconstruction, potential, settings.relax)
-            except PotentialError as error:
-                # The crystal stands without its energy; the result says why there is none.
-                journal.notes[str(error)] = None
-    verdict = journal.call(steps.verify, micrograph, candidates, reconstruction, relaxation)
-    return Attempt(candidates, reconstruction, relaxation, verdict)
+    if rank is None:
+        return Attempt(candidates, None, None, journal.call(steps.verify, micrograph, candidates, None, None))
+    reconstruction = journal.call(steps.reconstruct, micrograph, candidates, rank)
+    verdict = journal.call(steps.verify, micrograph, candidates, reconstruction, None)
+    attempt = Attempt(candidates, reconstruction, None, verdict)
+    return _relaxed(attempt, micrograph, potential, settings, journal) if settled(load(verdict)) else attempt
+
+
+def _relaxed(
+    attempt: Attempt, micrograph: Ref, potential: PotentialRef | None, settings: Settings, journal: Journal
+) -> Attempt:
+    """Relax what an attempt found and hold it against the checks again, unless that was done or makes no sense."""
+    if potential is None or attempt.reconstruction is None or attempt.relaxation is not None:
+        return attempt
+    if load(attempt.verdict).status is Status.REJECTED:
+        return attempt
+    try:
+        relaxation = journal.call(steps.relax, attempt.reconstruction, potential, settings.relax)
+    except PotentialError as error:
+        # The crystal stands without its energy; the result says why there is none.
+        journal.notes[str(error)] = None
+        return attempt
+    verdict = journal.call(steps.verify, micrograph, attempt.candidates, attempt.reconstruction, relaxation)
+    return replace(attempt, relaxation=relaxation, verdict=verdict)
 
 
 def _merit(attempt: Attempt) -> tuple[int, float]:

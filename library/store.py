@@ -98,6 +98,7 @@ class Library:
         elements: Iterable[str] | None = None,
         formula: str | None = None,
         exclude: Iterable[str] = (),
+        kinds: int | None = None,
     ) -> Int64[np.ndarray, " R"]:
         """Rows that pass every filter, ascending.
 
@@ -107,6 +108,8 @@ class Library:
             The complete set of chemical symbols.
         formula
             Any spelling of the formula.
+        kinds
+            Number of different elements.
         exclude
             Ids (aliases count) or formulas to leave out.
 
@@ -118,6 +121,8 @@ class Library:
         keep = pa.chunked_array([pa.array(np.ones(len(self), dtype=bool))])
         if elements is not None:
             keep = pc.and_(keep, pc.equal(self.table.column("elements"), "-".join(sorted(set(elements)))))
+        if kinds is not None:
+            keep = pc.and_(keep, pc.equal(pc.count_substring(self.table.column("elements"), "-"), kinds - 1))
         if formula is not None:
             keep = pc.and_(keep, pc.equal(self.table.column("formula"), reduced_formula(formula)))
         mask = np.asarray(keep.combine_chunks().to_numpy(zero_copy_only=False), dtype=bool)

@@ -20,8 +20,8 @@ from reconstruction.records import Candidates, Reconstruction
 
 MODEL = Path(__file__).with_name("confidence.json")
 
-LEAD = 100.0
-"""Log likelihood beyond which a larger lead says no more."""
+LEAD = 12.5
+"""Log odds beyond which a larger lead says no more."""
 
 
 def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Reconstruction) -> dict[str, float]:

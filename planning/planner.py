@@ -12,8 +12,8 @@ from typing import Literal
 
 from planning.records import Branch, Decision, Status, Verdict
 
-MAX_ATTEMPTS = 4
-"""Attempts on one image: the first, a wider search, one without the element filter, and one more hypothesis."""
+MAX_ATTEMPTS = 6
+"""Attempts on one image: the first, one of each branch that changes the search, and one more hypothesis."""
 
 Planner = Literal["rules", "none"]
 
@@ -26,8 +26,9 @@ STABILITY = frozenset({"distances", "relaxation", "displacement", "relaxed_strai
 AMBIGUITY = frozenset({"margin"})
 """Hypotheses that fit equally well stay so: the honest end is an ambiguous answer with its alternatives."""
 
-FOR_FIT = (Branch.WIDEN_SEARCH, Branch.DROP_ELEMENT_FILTER)
-"""After any other check, the structure does not explain the image: look further. The next hypothesis fits worse."""
+FOR_FIT = (Branch.WIDEN_SEARCH, Branch.SUBSTITUTE, Branch.TEMPLATE_FREE, Branch.DROP_ELEMENT_FILTER)
+"""After any other check, the structure does not explain the image: look further, in the order of how often that helps.
+The next hypothesis fits worse."""
 
 FOR_STABILITY = (Branch.NEXT_TEMPLATE, Branch.WIDEN_SEARCH)
 
@@ -41,7 +42,7 @@ class Situation:
     candidates_left
         Hypotheses of the last search that have not been tried.
     element_filter
-        Whether elements or a formula given by the user restricted the last search.
+        Whether elements or a formula given by the user restricted the last search: what can be dropped, or built with.
     """
 
     candidates_left: int
@@ -84,6 +85,12 @@ def plan(
     return Decision(legal[0], why, planner)
 
 
+def settled(verdict: Verdict) -> bool:
+    """Whether nothing but the stability of the structure can still change what is done about it."""
+    failed = {check.name for check in verdict.checks if not check.passed}
+    return verdict.status is not Status.REJECTED and failed <= STABILITY | AMBIGUITY
+
+
 def legal_branches(verdict: Verdict | None, tried: Sequence[Branch], situation: Situation) -> tuple[Branch, ...]:
     """Branches that may follow, preferred first.
 
@@ -113,7 +120,7 @@ def _possible(branch: Branch, tried: Sequence[Branch], situation: Situation) -> 
     match branch:
         case Branch.NEXT_TEMPLATE:
             return situation.candidates_left > 0
-        case Branch.DROP_ELEMENT_FILTER:
+        case Branch.SUBSTITUTE | Branch.TEMPLATE_FREE | Branch.DROP_ELEMENT_FILTER:
             return situation.element_filter and branch not in tried
         case _:
             return branch not in tried

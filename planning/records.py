@@ -22,6 +22,8 @@ class Branch(StrEnum):
     REDENOISE = "redenoise"
     NEXT_TEMPLATE = "next_template"
     WIDEN_SEARCH = "widen_search"
+    SUBSTITUTE = "substitute"
+    TEMPLATE_FREE = "template_free"
     DROP_ELEMENT_FILTER = "drop_element_filter"
     GIVE_UP = "give_up"
 

@@ -10,9 +10,12 @@ import numpy as np
 from pymatgen.core import Composition, Element, Structure
 
 from microscopy.micrograph import Micrograph
+from microscopy.slab import plane_cell
 from models.records import Relaxation
 from planning.confidence import confidence
 from planning.records import Check, Status, Verdict
+from reconstruction.distortion import deformation
+from reconstruction.hypotheses import log_posterior
 from reconstruction.records import Candidates, Reconstruction
 
 LATTICE_SIGNIFICANCE = 4.0
@@ -34,13 +37,18 @@ SHIFT = 0.25
 """Å, largest in-plane move of a site from the hypothesis to the image: the RMSD that counts as success."""
 
 STRAIN = 0.05
-"""Largest relative deformation between the hypothesis's cell and the image's."""
+STRAIN_OF_A_GUESS = 0.15
+"""Largest relative deformation between the cell of the hypothesis and that of the crystal, when it is a relaxed
+structure of the material, and when it was made from other elements."""
+
+SCAN = 0.25
+"""Largest distortion of the scan that is taken out: beyond, other crystals are as good an explanation."""
 
 OVERLAP = 0.6
 """Shortest distance over the sum of the covalent radii."""
 
-MARGIN = 12.0
-"""Log-likelihood distance to the next different structure."""
+MARGIN = 1.5
+"""Log odds over the next different structure."""
 
 DISPLACEMENT = 0.35
 """Å, largest in-plane move of a site under relaxation."""
@@ -121,19 +129,22 @@ def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> lis
         axis=1,
     )
     leads = bool(candidates.items) and candidates.items[0].template == candidate.template
-    margin = candidates.margin if leads else candidate.log_likelihood - candidates.items[0].log_likelihood
+    margin = candidates.margin if leads else log_posterior(candidate) - log_posterior(candidates.items[0])
+    strain = deformation(plane_cell(candidate.structure), candidate.crystal)
+    strain_limit = STRAIN if candidate.origin == "template" else STRAIN_OF_A_GUESS
     return [
         _at_least("fit", candidate.correlation, FIT, "correlation of the image with the simulated crystal"),
         _at_most("residual", reconstruction.chi2, RESIDUAL, "misfit of the refined model per coefficient"),
         _at_most("shift", float(moved.max()), SHIFT, "largest in-plane move of a site from the template, Å"),
-        _at_most("strain", candidate.strain, STRAIN, "deformation of the template's cell to the image's"),
+        _at_most("strain", strain, strain_limit, "deformation of the template's cell to the crystal's"),
+        _at_most("scan", deformation(candidate.crystal, candidate.cell), SCAN, "distortion of the scan, taken out"),
         _at_least(
             "distances",
             _shortest_distance(reconstruction.symmetrised),
             OVERLAP,
             "shortest distance over covalent radii",
         ),
-        _at_least("margin", min(margin, 1e6), MARGIN, "log likelihood ahead of the next different structure"),
+        _at_least("margin", min(margin, 1e6), MARGIN, "log odds over the next different structure"),
     ]
 
 

@@ -5,9 +5,9 @@ A cell found in the image is the hypothesis's cell T, turned by an orthogonal U 
 .. math:: C = T\,U\,S , \qquad \log S = \varepsilon_\mathrm{crystal} + \varepsilon_\mathrm{scan} .
 
 The image alone cannot split the two. What can: the crystal's deformation keeps the symmetry of the hypothesis and is
-small (density functionals, temperature, strain), and a scan is either calibrated to a few parts in a thousand or off by several percent.
-The two kinds of scan are a mixture; its posterior mean moves from "this cell was measured" to "this scan is off" as the
-deformation grows or breaks a symmetry, and its evidence is the prior of the hypothesis.
+small, and a scan is either calibrated to a few parts in a thousand or off by several percent.
+The likelier kind decides: "this cell was measured" gives way to "this scan is off" as the deformation grows or breaks a
+symmetry. The evidence of both together is the prior of the hypothesis.
 """
 
 from __future__ import annotations
@@ -21,9 +21,6 @@ from pymatgen.core import Structure
 from microscopy.slab import plane_cell
 from reconstruction.operations import layer_dataset
 
-CRYSTAL_SIGMA = 0.007
-"""Standard deviation of each component of a crystal's deformation from its template: functionals, temperature."""
-
 CALIBRATED_SIGMA = 0.003
 """The same for a scan that is calibrated."""
 
@@ -35,6 +32,29 @@ OFF = 0.3
 
 SYMMETRY_TOLERANCE = 0.05
 """Å at which the hypothesis's own symmetry is read: templates are relaxed, not exact."""
+
+
+@dataclass(frozen=True)
+class CellPrior:
+    """How far a crystal's cell may lie from its hypothesis's.
+
+    Attributes
+    ----------
+    sigma
+        Standard deviation of each component of the deformation.
+    symmetric
+        Whether the deformation keeps the hypothesis's symmetry.
+    """
+
+    sigma: float
+    symmetric: bool
+
+
+TEMPLATE = CellPrior(0.007, symmetric=True)
+"""A relaxed structure of the same material: functionals and temperature differ."""
+
+GUESS = CellPrior(0.05, symmetric=False)
+"""A structure of other elements, scaled by the sizes of atoms."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +84,7 @@ def split(
     structure: Structure,
     cell: Float[np.ndarray, "2 2"],
     error: float = 0.0,
-    crystal_sigma: float = CRYSTAL_SIGMA,
+    prior: CellPrior = TEMPLATE,
 ) -> Distortion:
     """Split the deformation between a hypothesis and its cell in an image.
 
@@ -76,36 +96,41 @@ def split(
         Rows a, b of its cell in the image, (x, y) in Å; a mirror image is allowed.
     error
         Relative standard error of the measured cell.
-    crystal_sigma
-        Standard deviation of a component of the crystal's own deformation; larger for a cell that is only guessed.
+    prior
+        How far the crystal's cell may lie from the hypothesis's.
     """
     template = plane_cell(structure)
     left, stretches, right = np.linalg.svd(np.linalg.inv(template) @ cell)
     lying = template @ left @ right
     log_stretch = (right.T * np.log(stretches)) @ right
     size, deviator = _components(log_stretch)
-    kept, dimension = _symmetric_part(structure, lying, deviator)
+    kept, dimension = _symmetric_part(structure, lying, deviator) if prior.symmetric else (deviator, 2)
     broken = deviator - kept
 
     def evidence(scan: float) -> float:
-        allowed, forbidden = np.hypot(crystal_sigma, scan), np.hypot(error, scan)
+        allowed, forbidden = np.hypot(prior.sigma, scan), np.hypot(error, scan)
         logs = -0.5 * ((size**2 + kept @ kept) / allowed**2 + broken @ broken / forbidden**2)
         return float(logs - (1 + dimension) * np.log(allowed) - (2 - dimension) * np.log(forbidden))
 
-    calibrated, off = np.hypot(CALIBRATED_SIGMA, error), np.hypot(OFF_SIGMA, error)
-    logs = np.array([evidence(calibrated) + np.log1p(-OFF), evidence(off) + np.log(OFF)])
-    weights = np.exp(logs - logs.max())
-    weights /= weights.sum()
-    share = float(weights @ (crystal_sigma**2 / (crystal_sigma**2 + np.array([calibrated, off]) ** 2)))
-    own = share * _matrix(size, kept)
-    perfect = -(1 + dimension) * np.log(np.hypot(crystal_sigma, calibrated)) - (2 - dimension) * np.log(calibrated)
+    scans = np.hypot([CALIBRATED_SIGMA, OFF_SIGMA], error)
+    logs = np.array([evidence(scan) for scan in scans]) + np.log([1 - OFF, OFF])
+    odds = np.exp(logs - np.logaddexp(*logs))
+    # One of the two happened: a mean of both cells would be the cell of neither.
+    scan = scans[int(np.argmax(odds))]
+    share = prior.sigma**2 / (prior.sigma**2 + scan**2)
+    perfect = -(1 + dimension) * np.log(np.hypot(prior.sigma, scans[0])) - (2 - dimension) * np.log(scans[0])
     return Distortion(
-        crystal=lying @ _exponential(own),
+        crystal=lying @ _exponential(share * _matrix(size, kept)),
         scale=float(np.exp(size)),
         shear=float(stretches[0] / stretches[1] - 1),
-        off=float(weights[1]),
+        off=float(odds[1]),
         log_prior=float(np.logaddexp(*logs) - perfect),
     )
+
+
+def deformation(first: Float[np.ndarray, "2 2"], second: Float[np.ndarray, "2 2"]) -> float:
+    """Largest relative stretch, or compression, that turns one cell into another, rotations apart."""
+    return float(np.abs(np.linalg.svd(np.linalg.inv(first) @ second, compute_uv=False) - 1).max())
 
 
 def _components(matrix: Float[np.ndarray, "2 2"]) -> tuple[float, Float[np.ndarray, " 2"]]:

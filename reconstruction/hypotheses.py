@@ -12,7 +12,7 @@ from library.fingerprint import REFERENCE_OPTICS, fingerprint
 from library.records import Template
 from microscopy.micrograph import Modality
 from microscopy.slab import plane_cell
-from reconstruction.distortion import CRYSTAL_SIGMA
+from reconstruction.distortion import TEMPLATE, CellPrior
 from reconstruction.records import Candidate
 from reconstruction.registration import ROTATIONS, Alignment, Measurement, Registration, refine
 
@@ -26,7 +26,6 @@ SAME_AREA = 0.05
 SAME_PATTERN = 0.97
 """Area per atom and fingerprint within which two slabs of one composition are the same material: what relaxation
 with another functional changes."""
-
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +44,7 @@ class Proposal:
         Cosine similarity of fingerprints.
     alignments
         On the image, best first; at least one.
-    crystal_sigma
+    cell_prior
         See `reconstruction.distortion.split`.
     log_prior
         Of its chemistry.
@@ -56,12 +55,12 @@ class Proposal:
     origin: str
     score: float
     alignments: list[Alignment]
-    crystal_sigma: float = CRYSTAL_SIGMA
+    cell_prior: CellPrior = TEMPLATE
     log_prior: float = 0.0
 
 
 def register(proposals: Sequence[Proposal], measurement: Measurement) -> list[Candidate]:
-    """Register proposals on an image, as candidates without probabilities; best alignments first are best asked first."""
+    """Register proposals, those with the best alignments first, on an image: candidates without probabilities."""
     leading = [hypothesise(proposal, measurement) for proposal in proposals[:LEADING]]
     # One image has one detector: its orientation is what suits the likeliest hypotheses.
     rotation = max(leading, key=log_posterior).detector_rotation if leading else None
@@ -77,7 +76,7 @@ def hypothesise(
         return fit.log_likelihood / TEMPERATURE + fit.distortion.log_prior
 
     fits = [
-        refine(proposal.structure, alignment, measurement, rotations, proposal.crystal_sigma)
+        refine(proposal.structure, alignment, measurement, rotations, proposal.cell_prior)
         for alignment in proposal.alignments
     ]
     best = max(fits, key=merit)

@@ -75,20 +75,19 @@ def symmetric_metrics(vectors: Float[np.ndarray, "2 2"], strain: float) -> list[
         metric = basis @ vectors @ vectors.T @ basis.T
         (aa, ab), (_, bb) = metric
         mean = (aa + bb) / 2
-        for symmetric in (
-            mean * np.array([[1, -0.5], [-0.5, 1]]),
-            mean * np.eye(2),
+        for shape in (
+            np.array([[1, -0.5], [-0.5, 1]]),
+            np.eye(2),
             np.diag([aa, bb]),
             np.array([[mean, ab], [ab, mean]]),
         ):
-            symmetric = symmetric * np.sqrt(np.linalg.det(metric) / np.linalg.det(symmetric))
+            symmetric = shape * np.sqrt(np.linalg.det(metric) / np.linalg.det(shape))
             stretch = np.sqrt(np.linalg.eigvals(np.linalg.inv(metric) @ symmetric).real)
-            if np.abs(stretch - 1).max() > strain:
-                continue
             back = np.linalg.inv(basis)
-            symmetric = back @ symmetric @ back.T
-            if not any(np.allclose(symmetric, other, rtol=1e-3, atol=1e-3) for other in found):
-                found.append(symmetric)
+            own = back @ symmetric @ back.T
+            known = any(np.allclose(own, other, rtol=1e-3, atol=1e-3) for other in found)
+            if np.abs(stretch - 1).max() <= strain and not known:
+                found.append(own)
     return found
 
 

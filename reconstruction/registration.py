@@ -29,7 +29,7 @@ from microscopy.linear import INCOHERENT_EXPONENT, projected_scattering, structu
 from microscopy.micrograph import Micrograph
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
-from reconstruction.distortion import CRYSTAL_SIGMA, Distortion, split
+from reconstruction.distortion import TEMPLATE, CellPrior, Distortion, deformation, split
 from reconstruction.records import ImageLattice
 from reconstruction.spectrum import Spectrum, pixel_size, spectrum
 
@@ -59,7 +59,7 @@ MAX_INDEX = 64
 
 
 MARGIN = 1.1
-"""Frequencies up to this much beyond the highest used are measured: a template's cell may be larger than the image's."""
+"""Frequencies up to this much beyond the highest used are measured: a template's cell may exceed the image's."""
 
 EQUAL = 1e-3
 """Relative difference of likelihood below which two alignments of one template are one seen twice."""
@@ -215,14 +215,14 @@ def refine(
     alignment: Alignment,
     measurement: Measurement,
     rotations: Sequence[float | None] = ROTATIONS,
-    crystal_sigma: float = CRYSTAL_SIGMA,
+    cell_prior: CellPrior = TEMPLATE,
 ) -> Registration:
     """Fit origin, amplitude, damping and detector orientation of one alignment to the measured coefficients.
 
-    ``rotations`` are the orientations tried; modalities without quadrants have none. ``crystal_sigma``: see `split`.
+    ``rotations`` are the orientations tried; modalities without quadrants have none. ``cell_prior``: see `split`.
     """
     cell = alignment.matrix @ measurement.lattice.vectors
-    distortion = split(structure, cell, measurement.lattice.relative_error, crystal_sigma)
+    distortion = split(structure, cell, measurement.lattice.relative_error, cell_prior)
     indices = nodes(cell, measurement.q_max)
     c = gather(measurement, alignment.matrix, indices)
     seen_at = np.linalg.norm(indices @ np.linalg.inv(cell).T, axis=1)
@@ -246,7 +246,6 @@ def refine(
         amplitude, terms, more = _correct_transfer(c, model, weights, transfer_basis(q, measurement.q_max), amplitude)
         gain += more
     available = float((weights * np.maximum(np.abs(c) ** 2 - noise, 0)).sum())
-    deformation = np.linalg.inv(plane_cell(structure)) @ cell
     return Registration(
         cell=cell,
         distortion=distortion,
@@ -257,7 +256,7 @@ def refine(
         transfer_terms=terms,
         log_likelihood=gain,
         correlation=min(1.0, float(np.sqrt(max(gain, 0.0) / available))) if available > 0 else 0.0,
-        strain=float(np.abs(np.linalg.svd(deformation, compute_uv=False) - 1).max()),
+        strain=deformation(plane_cell(structure), cell),
         index=int(abs(round(float(np.linalg.det(alignment.matrix))))),
     )
 

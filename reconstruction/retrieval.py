@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from pymatgen.core import Composition
 
 from library.store import Library
 from microscopy.micrograph import Micrograph, Modality
@@ -32,6 +33,8 @@ class RetrievalOptions:
         Candidates returned.
     substitute
         Whether structures of other elements are tried with the elements that the user gave.
+    template_free
+        Whether structures are built from the image alone, with the elements that the user gave.
     use_elements
         Whether the elements or formula that the user gave restrict the search.
     exclude
@@ -43,6 +46,7 @@ class RetrievalOptions:
     strain: float = 0.04
     keep: int = 10
     substitute: bool = False
+    template_free: bool = False
     use_elements: bool = True
     exclude: tuple[str, ...] = ()
 
@@ -69,7 +73,8 @@ def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions
     candidates = register(_templates(measurement, library, rows, micrograph.modality, options), measurement)
     searched = len(rows)
     if options.substitute and (elements or formula):
-        pool = library.rows(exclude=options.exclude)
+        kinds = len(Composition(formula)) if formula else len(set(elements or ()))
+        pool = library.rows(exclude=options.exclude, kinds=kinds)
         candidates += substitutions(measurement, library, pool, micrograph.modality, elements, formula)
         searched += len(pool)
     found = ranked(candidates)

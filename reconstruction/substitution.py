@@ -25,6 +25,7 @@ from library.store import Library
 from microscopy.linear import scattering, transfer
 from microscopy.micrograph import Modality
 from microscopy.slab import plane_cell
+from reconstruction.distortion import GUESS
 from reconstruction.hypotheses import Proposal, log_posterior, register
 from reconstruction.query import image_fingerprint
 from reconstruction.records import Candidate
@@ -36,9 +37,6 @@ STRETCH = 0.15
 
 SHAPES = 3
 """Ways of laying a cell on the lattice that are compared, of each structure."""
-
-SUBSTITUTE_SIGMA = 0.05
-"""Standard deviation of a component of a cell's deformation from the scaled one of the known structure."""
 
 REGISTERED = 60
 REFINED = 24
@@ -52,7 +50,7 @@ SAME_HEIGHT = 0.2
 """Fingerprint on one lattice, and rms difference of heights in Å, within which two hypotheses are one."""
 
 BOND_SIGMA = 0.06
-"""Relative standard deviation of a bond length that atoms' radii predict from another compound of the same structure."""
+"""Relative standard deviation of a bond length that atoms' radii predict from a compound of the same structure."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,9 +126,7 @@ def substitutions(
         if found:
             prior = bond_prior(structure, trial.template.structure) + np.log(trial.count)
             proposals.append(
-                Proposal(
-                    trial.template, structure, "substitution", trial.score, found, SUBSTITUTE_SIGMA, float(prior)
-                )
+                Proposal(trial.template, structure, "substitution", trial.score, found, GUESS, float(prior))
             )
     proposals.sort(key=lambda each: -each.alignments[0].gain)
     candidates = sorted(register(proposals, measurement), key=log_posterior, reverse=True)
