@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +8,7 @@ from images import graphene, linear_image, mos2, oblique, tin_sulfide, turn
 
 from microscopy.micrograph import Micrograph, Modality
 from reconstruction.lattice import find_lattice, gauss_reduce
+from reconstruction.second_lattice import relation
 
 Q_MAX = 2.1
 
@@ -88,3 +91,56 @@ def test_reduction_is_unique_and_keeps_the_area(a, b, gamma, m, swap):
     assert np.linalg.norm(first, axis=1) == pytest.approx(np.linalg.norm(second, axis=1), rel=1e-6)
     assert np.linalg.det(first) == pytest.approx(abs(np.linalg.det(cell)), rel=1e-6)
     assert abs(first[0] @ first[1]) <= (first[0] @ first[0]) / 2 * (1 + 1e-9)
+
+
+def side_by_side(first, second, noise=1.0):
+    """Left half of one noise-free image, right half of another, and noise over both."""
+    image = first.copy()
+    middle = image.shape[1] // 2
+    image[:, middle:] = second[:, middle:]
+    return with_noise(image, noise)
+
+
+def with_noise(image, noise=1.0):
+    noisy = image + noise * np.random.default_rng(0).normal(size=image.shape)
+    return Micrograph(noisy.astype(np.float32), (0.1, 0.1), "", "two", Modality.HAADF)
+
+
+def clean(structure, matrix):
+    image = linear_image(structure, shape=(512, 512), pixel=0.1, matrix=matrix, noise=0)[0].image
+    return (image - image.mean()) / image.std()
+
+
+@pytest.mark.parametrize("structure", [graphene(), mos2(), tin_sulfide()], ids=["C", "MoS2", "SnS"])
+@pytest.mark.parametrize("angle", [12.0, 20.0])
+@pytest.mark.parametrize("over", [False, True], ids=["grains", "layers"])
+def test_the_rotation_of_a_second_lattice_is_told(structure, angle, over):
+    first, second = clean(structure, turn(10)), clean(structure, turn(10 + angle))
+    micrograph = with_noise(first + second) if over else side_by_side(first, second)
+    lattice = find_lattice(micrograph, Q_MAX)
+    assert lattice is not None
+    assert lattice.share < 0.8
+    told = float(re.search(r"turned by ([\d.]+)°", lattice.warnings[0]).group(1))
+    assert told == pytest.approx(angle, abs=0.6)
+    # It is the lattice of one of them, not the one on which both nearly coincide.
+    cells = np.linalg.norm(lattice.vectors, axis=1)
+    assert cells == pytest.approx(sorted(structure.lattice.abc[:2]), rel=0.01)
+
+
+def test_the_misfit_of_a_second_lattice_is_told():
+    micrograph = with_noise(clean(mos2(), turn(4)) + clean(mos2(), 1.1 * turn(4)))
+    lattice = find_lattice(micrograph, Q_MAX)
+    assert re.search(r"turned by 0.\d° from the first and (9|10)\.\d% larger", lattice.warnings[0])
+
+
+@given(angle=st.floats(-29, 29), size=st.sampled_from([0.9, 1.0, 1.12]))
+def test_a_relation_does_not_depend_on_the_choice_of_cells(angle, size):
+    first = np.array([[3.16, 0.0], [-1.58, 2.7366]])
+    second = np.array([[1, 1], [0, 1]]) @ first @ turn(angle).T * size
+    said = relation(first, second)
+    assert float(re.search(r"turned by ([\d.]+)°", said).group(1)) == pytest.approx(abs(angle), abs=0.051)
+    assert ("larger" in said, "smaller" in said) == (size > 1, size < 1)
+
+
+def test_another_crystal_is_described_by_its_cell():
+    assert "4.09 × 4.33 Å, 90°" in relation(np.array([[3.16, 0], [-1.58, 2.7366]]), np.diag([4.09, 4.33]))
