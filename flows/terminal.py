@@ -110,6 +110,8 @@ def _facts(result: Result) -> Table:
         )
         grid.add_row("γ", words.measured(found.gamma, found.gamma_error, "°"))
     grid.add_row("Confidence", words.percent(result.confidence))
+    if result.defects and result.defects.found:
+        grid.add_row("Defects", words.defects(result.defects))
     if energy:
         values = [f"{energy.energy_per_atom:.3f} eV/atom" if energy.energy_per_atom is not None else "unknown"]
         if energy.formation_energy_per_atom is not None:

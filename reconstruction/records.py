@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -118,6 +119,59 @@ class Candidates:
     searched: int
 
 
+@dataclass(frozen=True)
+class PointDefect:
+    """One atom that is missing or replaced.
+
+    Attributes
+    ----------
+    kind
+        ``"vacancy"`` or ``"substitution"``.
+    element, replaced_by
+        What stands there in the perfect crystal, and what stands there instead; None when nothing does.
+    position
+        (x, y) in Å, image frame.
+    cell, site
+        Lattice translation of the cell it is in, and index of the atom in the structure; of several atoms of that
+        element in one column, which the image cannot tell apart, the first.
+    strength
+        What is missing (negative) or too much, in units of what the atom itself contributes: a vacancy has -1.
+    probability
+        Of this defect rather than the perfect column or any other defect.
+    """
+
+    kind: str
+    element: str
+    replaced_by: str | None
+    position: tuple[float, float]
+    cell: tuple[int, int]
+    site: int
+    strength: float
+    probability: float
+
+
+@dataclass(frozen=True)
+class PointDefects:
+    """Deviations from the perfect crystal, atomic column by atomic column.
+
+    Attributes
+    ----------
+    sites
+        Number of columns that were examined.
+    detectable
+        By element, how many standard errors one missing atom of it amounts to.
+    found
+        The defects, most probable first.
+    note
+        Sentences: what could be seen and what could not.
+    """
+
+    sites: int
+    detectable: Mapping[str, float]
+    found: tuple[PointDefect, ...]
+    note: str
+
+
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
     """A crystal and how well the image supports it.
@@ -147,6 +201,8 @@ class Reconstruction:
         Weighted misfit per Fourier coefficient after refinement: about one when the model explains the image.
     z_source
         Where z comes from: ``"template"``, ``"bond lengths"`` or ``"relaxation"``; never measured.
+    defects
+        Point defects; None when nobody looked for them.
     """
 
     structure: Structure
@@ -169,3 +225,4 @@ class Reconstruction:
     z_source: str
     warnings: tuple[str, ...] = ()
     chi2: float = 1.0
+    defects: PointDefects | None = None

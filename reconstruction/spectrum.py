@@ -57,6 +57,8 @@ class Spectrum:
         Position (y, x) in Å of the first pixel in the whole image.
     weight
         Sum of the window over believed pixels.
+    energy
+        Sum of the window's squares: uncorrelated noise of variance s² in a pixel gives a coefficient s²·energy/weight².
     ring_q, ring_noise
         Noise power of a coefficient (variance of its modulus) on rings of q (1/Å), shape (R,).
     """
@@ -65,12 +67,17 @@ class Spectrum:
     pixel_size: tuple[float, float]
     start: tuple[float, float]
     weight: float
+    energy: float
     ring_q: Float[np.ndarray, " R"]
     ring_noise: Float[np.ndarray, " R"]
 
     def noise(self, q: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
         """Variance of a coefficient at spatial frequency q (1/Å) if there were no crystal."""
         return np.exp(np.interp(q, self.ring_q, np.log(self.ring_noise)))
+
+    def density(self, q: Float[np.ndarray, " K"]) -> Float[np.ndarray, " K"]:
+        """Noise power per pixel at spatial frequency q (1/Å): its variance if the noise were white."""
+        return self.noise(q) * self.weight**2 / self.energy
 
     def coefficients(self, g: Float[np.ndarray, "K 2"]) -> Complex[np.ndarray, " K"]:
         """Coefficients at any spatial frequencies g = (gx, gy) in 1/Å, to a relative error of 1e-6.
@@ -178,7 +185,7 @@ def windowed(micrograph: Micrograph, kind: str, q_max: float) -> Spectrum:
     window = np.outer(_window(kind, height), _window(kind, width))
     if micrograph.mask is not None:
         window = window * micrograph.mask[middle]
-    weight = float(window.sum())
+    weight, energy = float(window.sum()), float((window**2).sum())
     image = (image - float((image * window).sum()) / weight) * window
     power = np.abs(scipy.fft.rfft2(image)) ** 2 / weight**2
     gy = np.fft.fftfreq(height, size[0])
@@ -186,7 +193,7 @@ def windowed(micrograph: Micrograph, kind: str, q_max: float) -> Spectrum:
     q = np.hypot(gx[None, :], gy[:, None])
     nyquist = 0.5 / max(size)
     ring_q, ring_noise = _radial_noise(q, power, min(q_max, nyquist))
-    return Spectrum(image, size, (first[0] * size[0], first[1] * size[1]), weight, ring_q, ring_noise)
+    return Spectrum(image, size, (first[0] * size[0], first[1] * size[1]), weight, energy, ring_q, ring_noise)
 
 
 def _window(kind: str, length: int) -> np.ndarray:

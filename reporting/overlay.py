@@ -6,6 +6,7 @@ Frame: x = column, y = row (down), Å; position (0, 0) is the centre of pixel (0
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,8 @@ from matplotlib.patches import Rectangle
 from PIL import Image
 from pymatgen.core import Structure
 
+from reconstruction.records import PointDefect
+from reporting.defect_marks import draw_marks, legend_marks
 from reporting.thumbnail import grey, png
 
 MAX_BYTES = 1_500_000
@@ -40,6 +43,9 @@ ATOM_RADIUS = 0.26
 
 EDGE = 1.0
 """Å beyond a view in which atoms are still drawn, so that those cut by its border show."""
+
+FIELD_MARK, CLOSE_MARK = 7.0, 24.0
+"""Points across the mark of a defect: in the close view it goes around the atom, in the whole field it is found."""
 
 CELL_COLOUR = "#ffd23f"
 
@@ -99,6 +105,7 @@ def overlay_png(
     close_view: Float[np.ndarray, "H W"] | None = None,
     names: tuple[str, str] = ("as recorded", "denoised"),
     estimated: bool = False,
+    defects: Sequence[PointDefect] = (),
 ) -> bytes:
     """Draw the whole field with the lattice, and a close view with cell and atoms.
 
@@ -116,6 +123,8 @@ def overlay_png(
         What the two images are, for their titles.
     estimated
         Whether the pixel size, and so the scale bar, is an estimate.
+    defects
+        Marked in both views.
 
     Returns
     -------
@@ -151,7 +160,9 @@ def overlay_png(
     )
     _draw_atoms(right, registration, zoom)
     _draw_cell(right, registration, zoom)
-    _legend(figure, registration.structure, foot / height)
+    draw_marks(left, defects, FIELD_MARK)
+    draw_marks(right, defects, CLOSE_MARK)
+    _legend(figure, registration.structure, defects, foot / height)
 
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
@@ -295,13 +306,14 @@ def _draw_cell(axes: Axes, registration: Registration, view: Extent) -> None:
         )
 
 
-def _legend(figure: Figure, structure: Structure, height: float) -> None:
+def _legend(figure: Figure, structure: Structure, defects: Sequence[PointDefect], height: float) -> None:
     symbols = list(dict.fromkeys(site.specie.symbol for site in structure))
     handles = [
         Line2D([], [], marker="o", ls="", mfc=colour(symbol), mec="black", mew=0.8, ms=8, label=symbol)
         for symbol in symbols
     ]
     handles.append(Line2D([], [], color="#c79a00", lw=1.8, label="unit cell"))
+    handles += legend_marks(defects)
     figure.legend(
         handles=handles,
         loc="center",

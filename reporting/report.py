@@ -162,5 +162,6 @@ def _template() -> Any:
         "chooser": lambda name: words.CHOOSERS.get(name, name),
         "origin": lambda name: words.ORIGINS.get(name, name),
         "data": _data,
+        "defects": words.defects,
     }
     return environment.get_template("report.html.j2")

@@ -16,7 +16,7 @@ from microscopy.errors import AutoMatError
 from microscopy.micrograph import Micrograph
 from models.records import Denoised, Relaxation
 from planning.records import Decision, Status, Verdict
-from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
+from reconstruction.records import Candidate, Candidates, ImageLattice, PointDefects, Reconstruction
 
 SCHEMA = 1
 
@@ -175,6 +175,29 @@ class CandidateResult(_Record):
     strain: Number
 
 
+class PointDefectResult(_Record):
+    """One missing or replaced atom at ``x``, ``y`` (Å, image frame); see ``reconstruction.records.PointDefect``."""
+
+    kind: str
+    element: str
+    replaced_by: str | None
+    x: float
+    y: float
+    cell: tuple[int, int]
+    site: int
+    strength: Number
+    probability: Number
+
+
+class DefectsResult(_Record):
+    """Columns examined, standard errors that one missing atom of each element amounts to, and what was found."""
+
+    sites: int
+    detectable: dict[str, Number]
+    found: tuple[PointDefectResult, ...]
+    note: str = ""
+
+
 class Result(_Record):
     """Everything a run found and decided."""
 
@@ -197,6 +220,7 @@ class Result(_Record):
     candidates: tuple[CandidateResult, ...] = ()
     searched: int = 0
     margin: Number = None
+    defects: DefectsResult | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible contents, ``schema`` first."""
@@ -284,6 +308,7 @@ def build_result(
         candidates=tuple(_candidate(each) for each in candidates.items) if candidates else (),
         searched=candidates.searched if candidates else 0,
         margin=candidates.margin if candidates else None,
+        defects=_defects(reconstruction.defects) if reconstruction and reconstruction.defects else None,
     )
 
 
@@ -357,6 +382,28 @@ def _structure(found: Reconstruction) -> StructureResult:
         gamma_error=gamma_error,
         position_error=float(found.position_errors.max()) if found.position_errors.size else None,
         z_source=found.z_source,
+    )
+
+
+def _defects(examined: PointDefects) -> DefectsResult:
+    return DefectsResult(
+        sites=examined.sites,
+        detectable=dict(examined.detectable),
+        found=tuple(
+            PointDefectResult(
+                kind=each.kind,
+                element=each.element,
+                replaced_by=each.replaced_by,
+                x=each.position[0],
+                y=each.position[1],
+                cell=each.cell,
+                site=each.site,
+                strength=each.strength,
+                probability=each.probability,
+            )
+            for each in examined.found
+        ),
+        note=examined.note,
     )
 
 

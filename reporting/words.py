@@ -6,7 +6,7 @@ import math
 import re
 
 from planning.records import Branch, Status
-from reporting.result import Result
+from reporting.result import DefectsResult, Result
 
 _SPACE = "\N{NO-BREAK SPACE}"
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -119,6 +119,13 @@ def verdict_sentence(result: Result) -> str:
             )
         case _:
             return f"No crystal was found in this image: {result.reason or 'no reason was recorded'}."
+
+
+def defects(examined: DefectsResult) -> str:
+    """Count the point defects: 3 point defects in 525 atomic columns."""
+    count = len(examined.found)
+    number = f"{count or 'no'} point defect{'' if count == 1 else 's'}"
+    return f"{number} in {examined.sites} atomic column{'' if examined.sites == 1 else 's'}"
 
 
 def _description(result: Result) -> str:

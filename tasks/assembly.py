@@ -105,6 +105,7 @@ def assemble(
             Registration(reconstruction.structure, reconstruction.candidate.cell, reconstruction.candidate.shift),
             close_view=denoised.image,
             estimated=micrograph.pixel_size_source == "estimate",
+            defects=reconstruction.defects.found if reconstruction.defects else (),
         )
     return RunFiles(
         result=result.to_dict(),

@@ -10,7 +10,7 @@ from pymatgen.core import Lattice, Structure
 from microscopy.micrograph import Micrograph
 from models.records import Denoised, Relaxation
 from planning.records import Branch, Check, Decision, Status, Verdict
-from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
+from reconstruction.records import Candidate, Candidates, ImageLattice, PointDefect, PointDefects, Reconstruction
 from reporting.result import Result, build_result
 
 PIXEL = (0.13, 0.11)
@@ -121,6 +121,18 @@ def reconstruction(scale: float = 1.031) -> Reconstruction:
         columns=np.array([[0.0, 0.0], [2 / 3, 1 / 3]]),
         z_source="template",
     )
+
+
+def defects(count: int = 2) -> PointDefects:
+    """A sulphur vacancy, then molybdenum replaced by tungsten, in cells of one row."""
+    best = candidates().items[0]
+    found = []
+    for n in range(count):
+        site, cell = (0, (4 + n, 5)) if n % 2 else (1, (4 + n, 5))
+        x, y = (best.structure.frac_coords[site, :2] + cell) @ best.cell + best.shift
+        kind, element, other = ("substitution", "Mo", "W") if n % 2 else ("vacancy", "S", None)
+        found.append(PointDefect(kind, element, other, (x, y), cell, site, 0.45 if n % 2 else -1.02, 0.97))
+    return PointDefects(116, {"Mo": 11.2, "S": 4.1}, tuple(found), "A missing S would be 4.1 standard errors.")
 
 
 def relaxation(formation: float | None = -0.8421) -> Relaxation:

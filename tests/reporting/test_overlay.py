@@ -5,9 +5,11 @@ import io
 import fake_run
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgb
 from PIL import Image
 from scipy.ndimage import maximum_filter
 
+from reporting.defect_marks import MARKS
 from reporting.figures import cell_pngs, micrograph_png, projections_png
 from reporting.overlay import MAX_BYTES, Extent, Registration, colour, overlay_png, positions
 from reporting.thumbnail import MAX_BYTES as THUMBNAIL_BYTES
@@ -76,6 +78,21 @@ def test_overlay_shows_the_colours_of_its_elements() -> None:
     for symbol in ("Mo", "S"):
         distance = np.abs(pixels - 255 * np.array(colour(symbol))).max(axis=1)
         assert (distance < 3).sum() > 30  # the marks of the legend are opaque
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_defects_are_marked_in_both_views_and_in_the_legend(count: int) -> None:
+    """Pixels of the colours of both kinds, left and right of the middle; none where there is no such defect."""
+    micrograph = fake_run.micrograph()
+    found = fake_run.defects(count).found
+    data = overlay_png(micrograph.image, fake_run.PIXEL, registration(), defects=found)
+    pixels = np.asarray(Image.open(io.BytesIO(data)).convert("RGB"), dtype=float)
+    for kind, (_, shade) in MARKS.items():
+        marked = np.abs(pixels - 255 * np.array(to_rgb(shade))).max(axis=2) < 12
+        expected = any(each.kind == kind for each in found)
+        assert (marked[:, : marked.shape[1] // 2].sum() > 20) == expected
+        assert (marked[:, marked.shape[1] // 2 :].sum() > 20) == expected
+        assert (marked[int(0.9 * len(marked)) :].sum() > 5) == expected
 
 
 def test_overlay_repeats_exactly() -> None:

@@ -216,3 +216,18 @@ def test_failure_is_explained() -> None:
     _, page = page_of(failed_result("x <y>.tif", None, ReadError("x <y>.tif: the file is empty")))
     assert "x <y>.tif: the file is empty" in page.text
     assert "Not processed" in page.text
+
+
+def test_defects_are_listed_only_when_somebody_looked(whole: tuple[Result, str, Page]) -> None:
+    assert "Point defects" not in whole[2].text
+    found = dataclasses.replace(fake_run.reconstruction(), defects=fake_run.defects(33))
+    result = fake_run.whole_run(reconstruction=found)
+    _, page = page_of(result, micrograph=fake_run.micrograph())
+    text = " ".join(page.text.split())
+    assert "Point defects 33 point defects in 116 atomic columns." in text
+    assert "A missing S would be 4.1 standard errors." in text
+    assert text.count("S missing") == text.count("Mo replaced by W") == 15
+    assert "3 more are in result.json" in text
+    assert page.data["defects.found.29.probability"] == 0.97
+    assert page.data["defects.detectable.Mo"] == 11.2
+    assert "defects.found.30.probability" not in page.data

@@ -89,6 +89,31 @@ def test_json_round_trip() -> None:
     assert Result.from_dict(json.loads(text)) == result
 
 
+def test_defects_are_null_until_somebody_looks() -> None:
+    assert fake_run.whole_run().to_dict()["defects"] is None
+    found = dataclasses.replace(fake_run.reconstruction(), defects=fake_run.defects())
+    result = fake_run.whole_run(reconstruction=found)
+    contents = json.loads(json.dumps(result.to_dict(), allow_nan=False))
+    assert contents["defects"]["sites"] == 116
+    assert contents["defects"]["detectable"] == {"Mo": 11.2, "S": 4.1}
+    assert contents["defects"]["note"].startswith("A missing S")
+    first, second = contents["defects"]["found"]
+    x, y = fake_run.defects().found[0].position
+    assert first == {
+        "kind": "vacancy",
+        "element": "S",
+        "replaced_by": None,
+        "x": x,
+        "y": y,
+        "cell": [4, 5],
+        "site": 1,
+        "strength": -1.02,
+        "probability": 0.97,
+    }
+    assert (second["kind"], second["element"], second["replaced_by"]) == ("substitution", "Mo", "W")
+    assert Result.from_dict(contents) == result
+
+
 def test_numbers_that_are_not_finite_become_null() -> None:
     relaxation = dataclasses.replace(fake_run.relaxation(formation=math.nan), max_force=math.inf)
     found = dataclasses.replace(fake_run.reconstruction(), shear=math.nan)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import fake_run
 import pytest
 
@@ -84,3 +86,11 @@ def test_failure_names_the_step() -> None:
 
 def test_accepted_result_is_named() -> None:
     assert words.title(fake_run.whole_run()) == "MoS₂"
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, "no point defects"), (1, "1 point defect"), (3, "3 point defects")])
+def test_defects_are_counted(count: int, text: str) -> None:
+    found = dataclasses.replace(fake_run.reconstruction(), defects=fake_run.defects(count))
+    examined = fake_run.whole_run(reconstruction=found).defects
+    assert examined
+    assert words.defects(examined) == f"{text} in 116 atomic columns"
