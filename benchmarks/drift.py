@@ -27,8 +27,8 @@ from microscopy.simulation_records import Simulation, SimulationOptions
 from reconstruction.drift import estimate_drift, undrifted
 from reconstruction.lattice import find_lattice
 from reconstruction.records import ImageLattice
-from reconstruction.registration import highest_frequency
 from reconstruction.retrieval import RetrievalOptions, retrieve
+from reconstruction.spectrum import highest_frequency
 
 TEMPLATES = ("1H-MX2:Mo-S", "graphene:C", "h-BN:B-N", "SnS:Sn-S", "CrI3:Cr-I", "MoO3:Mo-O")
 CONDITIONS = ((0.0, 0.0), (1.0, 0.0), (2.0, 0.0), (5.0, 0.0), (0.0, 0.1), (5.0, 0.1), (0.0, 0.2), (5.0, 0.2))

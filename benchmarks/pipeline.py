@@ -34,9 +34,8 @@ from reconstruction.cell_average import cell_average
 from reconstruction.lattice import find_lattice
 from reconstruction.reconstruct import AVERAGE_STEP
 from reconstruction.records import Candidates, Reconstruction
-from reconstruction.registration import highest_frequency
 from reconstruction.retrieval import RetrievalOptions
-from reconstruction.spectrum import pixel_size
+from reconstruction.spectrum import highest_frequency, pixel_size
 from tasks.resources import source_file
 from tasks.store import Ref, load, records_in
 

@@ -29,8 +29,9 @@ from reconstruction.point_defects import find_point_defects
 from reconstruction.point_field import EDGE
 from reconstruction.reconstruct import reconstruct
 from reconstruction.records import Candidates, PointDefects
-from reconstruction.registration import align, highest_frequency, measure
+from reconstruction.registration import align, measure
 from reconstruction.retrieval import hypothesise
+from reconstruction.spectrum import highest_frequency
 
 NEAR = 0.5
 """Å between a defect and where it is reported: less than half of any distance between columns."""

@@ -197,9 +197,12 @@ def explain(source: SourceFile, settings: Settings, journal: Journal) -> Explana
         micrograph = journal.micrograph = journal.call(
             steps.calibrate, micrograph, library, settings.estimate_pixel_size
         )
+    micrograph = journal.micrograph = journal.call(steps.straighten, micrograph)
     denoised = journal.call(steps.denoise, micrograph, settings.denoise, denoising.digest(settings.denoise))
     restricted = bool(known.elements or known.formula)
     best = _attempts(micrograph, restricted, library, potential, settings, journal)
+    if best.reconstruction is not None and load(best.verdict).status is not Status.REJECTED:
+        best = replace(best, reconstruction=journal.call(steps.defects, micrograph, best.reconstruction))
     return Explanation(micrograph, denoised, best)
 
 

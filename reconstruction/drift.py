@@ -22,7 +22,7 @@ from microscopy.micrograph import Micrograph
 from reconstruction.lattice import ONE_LATTICE, find_lattice
 from reconstruction.records import ImageLattice
 from reconstruction.row_phases import demodulated
-from reconstruction.spectrum import pixel_size, spectrum
+from reconstruction.spectrum import highest_frequency, pixel_size, spectrum
 
 ORDER = 6
 """Highest Legendre order of a drift: it is smooth over the frame."""
@@ -142,6 +142,22 @@ def undrifted(
     if drift is None or _sharpness(straight, straight_lattice, q_max) <= _sharpness(micrograph, lattice, q_max):
         return micrograph, with_jitter(lattice, estimate, height), None
     return straight, with_jitter(straight_lattice, estimate, height), drift
+
+
+def undrifted_micrograph(micrograph: Micrograph) -> Micrograph:
+    """Take out the drift within a frame, if there is a lattice that shows any."""
+    q_max = highest_frequency(micrograph)
+    lattice = find_lattice(micrograph, q_max)
+    return micrograph if lattice is None else undrifted(micrograph, lattice, q_max)[0]
+
+
+def find_lattice_with_jitter(micrograph: Micrograph, q_max: float) -> ImageLattice | None:
+    """Find the lattice of an image, see ``find_lattice``, with errors that count the jitter of its lines."""
+    lattice = find_lattice(micrograph, q_max)
+    if lattice is None or lattice.share < ONE_LATTICE:
+        return lattice
+    height = micrograph.image.shape[0] * pixel_size(micrograph)[0]
+    return with_jitter(lattice, estimate_drift(micrograph, lattice, q_max), height)
 
 
 def with_jitter(lattice: ImageLattice, drift: Drift, height: float) -> ImageLattice:

@@ -14,7 +14,7 @@ an image of a perfect crystal makes it small, and with it the number of false al
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -72,6 +72,11 @@ class _Judgement:
     def odds(self, density: float) -> Float[np.ndarray, " n"]:
         """Log odds of being defective."""
         return np.asarray(np.logaddexp.reduce(self.evidence, axis=1) + np.log(density / (1 - density)))
+
+
+def with_point_defects(micrograph: Micrograph, reconstruction: Reconstruction) -> Reconstruction:
+    """A reconstruction with the point defects of its image, or the reason why none could be seen."""
+    return replace(reconstruction, defects=find_point_defects(micrograph, reconstruction))
 
 
 def find_point_defects(micrograph: Micrograph, reconstruction: Reconstruction) -> PointDefects:

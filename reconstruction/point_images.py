@@ -24,8 +24,8 @@ from microscopy.linear import scattering, transfer
 from microscopy.micrograph import Micrograph
 from microscopy.optics import Optics
 from reconstruction.records import Candidate, Reconstruction
-from reconstruction.registration import MODEL_ERROR, MODEL_FLOOR, highest_frequency, transfer_basis
-from reconstruction.spectrum import MAX_SIDE, Spectrum, pixel_size, spectrum
+from reconstruction.registration import MODEL_ERROR, MODEL_FLOOR, transfer_basis
+from reconstruction.spectrum import MAX_SIDE, Spectrum, highest_frequency, pixel_size, spectrum
 
 REACH = 5.0
 """Å within which one atom's projection is felt at another's place."""

@@ -31,7 +31,7 @@ from microscopy.optics import Optics
 from microscopy.slab import plane_cell
 from reconstruction.distortion import TEMPLATE, CellPrior, Distortion, deformation, split
 from reconstruction.records import ImageLattice
-from reconstruction.spectrum import Spectrum, pixel_size, spectrum
+from reconstruction.spectrum import Spectrum, highest_frequency, spectrum
 
 COARSE_ERROR = 0.06
 """Relative error of a coefficient of the linear model, detector orientation unknown (κ of the first pass)."""
@@ -139,11 +139,6 @@ def measure(micrograph: Micrograph, lattice: ImageLattice) -> Measurement:
     """Prepare a micrograph with a pixel size for registration on its lattice."""
     optics, q_max = Optics.of(micrograph), highest_frequency(micrograph)
     return Measurement(spectrum(micrograph, q_max), lattice, optics, min(Q_MAX, 0.95 * q_max))
-
-
-def highest_frequency(micrograph: Micrograph) -> float:
-    """Highest spatial frequency in 1/Å that both the optics and the pixels of a micrograph pass."""
-    return min(Optics.of(micrograph).cutoff, 0.98 * 0.5 / max(pixel_size(micrograph)))
 
 
 def supercell(cell: Float[np.ndarray, "2 2"], lattice: ImageLattice) -> Int[np.ndarray, "2 2"]:

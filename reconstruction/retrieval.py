@@ -9,11 +9,12 @@ from pymatgen.core import Composition
 
 from library.store import Library
 from microscopy.micrograph import Micrograph, Modality
+from reconstruction.drift import find_lattice_with_jitter
 from reconstruction.hypotheses import Proposal, margin, ranked, register
-from reconstruction.lattice import find_lattice
 from reconstruction.query import search
 from reconstruction.records import Candidates
-from reconstruction.registration import Measurement, align, highest_frequency, measure
+from reconstruction.registration import Measurement, align, measure
+from reconstruction.spectrum import highest_frequency
 from reconstruction.substitution import substitutions
 
 
@@ -63,7 +64,7 @@ def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions
     ReconstructionError
         If the micrograph has no pixel size.
     """
-    lattice = find_lattice(micrograph, highest_frequency(micrograph))
+    lattice = find_lattice_with_jitter(micrograph, highest_frequency(micrograph))
     elements = micrograph.elements if options.use_elements else None
     formula = micrograph.formula if options.use_elements else None
     rows = library.rows(elements=elements, formula=formula, exclude=options.exclude)

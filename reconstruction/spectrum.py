@@ -21,6 +21,7 @@ from scipy.signal import windows
 
 from microscopy.errors import ReconstructionError
 from microscopy.micrograph import Micrograph
+from microscopy.optics import Optics
 
 COEFFICIENT_TAPER = 0.25
 """Tapered share of the window that measures coefficients: little is lost of the field of view."""
@@ -162,6 +163,11 @@ def pixel_size(micrograph: Micrograph) -> tuple[float, float]:
     if micrograph.pixel_size is None:
         raise ReconstructionError(f"{micrograph.source}: no pixel size; give it with --pixel-size")
     return micrograph.pixel_size
+
+
+def highest_frequency(micrograph: Micrograph) -> float:
+    """Highest spatial frequency in 1/Å that both the optics and the pixels of a micrograph pass."""
+    return min(Optics.of(micrograph).cutoff, 0.98 * 0.5 / max(pixel_size(micrograph)))
 
 
 def spectrum(micrograph: Micrograph, q_max: float) -> Spectrum:

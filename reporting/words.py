@@ -35,9 +35,11 @@ ORIGINS = {
 
 _STAGES = {
     "ingest": "reading the image",
+    "straighten": "straightening the scan",
     "denoise": "denoising",
     "retrieve": "searching the library",
     "reconstruct": "reconstructing the crystal",
+    "defects": "looking for point defects",
     "relax": "relaxing the crystal",
     "verify": "verifying the crystal",
     "report": "writing the report",

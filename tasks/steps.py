@@ -93,6 +93,14 @@ def calibrate(micrograph: Ref, library: LibraryRef, accept: bool) -> Any:
     return module.calibrated(load(micrograph), open_library(library), accept)
 
 
+@step("straighten")
+def straighten(micrograph: Ref) -> Any:
+    """Take out the drift within the frame, if there is any."""
+    from reconstruction import drift
+
+    return drift.undrifted_micrograph(load(micrograph))
+
+
 @step("denoise")
 def denoise(micrograph: Ref, options: DenoiseOptions, digest: str) -> Any:
     """Denoise; ``digest`` identifies the experts and their weights."""
@@ -115,6 +123,14 @@ def reconstruct(micrograph: Ref, candidates: Ref, rank: int) -> Any:
     from reconstruction import reconstruct as module
 
     return module.reconstruct(load(micrograph), load(candidates), rank)
+
+
+@step("defects")
+def defects(micrograph: Ref, reconstruction: Ref) -> Any:
+    """Look for point defects; what they are found in is returned with them."""
+    from reconstruction import point_defects
+
+    return point_defects.with_point_defects(load(micrograph), load(reconstruction))
 
 
 @step("relax")
