@@ -24,13 +24,13 @@ from library.store import EMBEDDED, Library
 from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 from microscopy.simulation import Simulation, SimulationOptions, simulate
+from reconstruction.hypotheses import Proposal, hypothesise
 from reconstruction.lattice import find_lattice
 from reconstruction.point_defects import find_point_defects
 from reconstruction.point_field import EDGE
 from reconstruction.reconstruct import reconstruct
 from reconstruction.records import Candidates, PointDefects
 from reconstruction.registration import align, measure
-from reconstruction.retrieval import hypothesise
 from reconstruction.spectrum import highest_frequency
 
 NEAR = 0.5
@@ -115,7 +115,7 @@ def search(template: Template, simulation: Simulation) -> tuple[PointDefects, fl
     found = align(template.structure, measurement, STRAIN)
     if not found:
         return None
-    candidate = hypothesise(template, 1.0, found, measurement)
+    candidate = hypothesise(Proposal(template, template.structure, "template", 1.0, found), measurement)
     perfect = reconstruct(micrograph, Candidates((candidate,), lattice, np.inf, 1))
     start = time.perf_counter()
     examined = find_point_defects(micrograph, perfect)

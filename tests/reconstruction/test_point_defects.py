@@ -15,13 +15,13 @@ from microscopy.linear import scattering, transfer
 from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
+from reconstruction.hypotheses import Proposal, hypothesise
 from reconstruction.lattice import find_lattice
 from reconstruction.point_defects import DETECTABLE, find_point_defects
 from reconstruction.point_field import EDGE, MIN_CELLS
 from reconstruction.reconstruct import reconstruct
 from reconstruction.records import Candidates
 from reconstruction.registration import align, measure
-from reconstruction.retrieval import hypothesise
 
 ORIGIN = np.array([1.3, 2.1])
 SHAPE = (200, 240)
@@ -68,7 +68,8 @@ def perfect(structure, micrograph):
     assert lattice is not None
     measurement = measure(micrograph, lattice)
     template = Template("test", structure, structure.composition.reduced_formula, "test")
-    candidate = hypothesise(template, 1.0, align(structure, measurement, 0.03), measurement)
+    proposal = Proposal(template, structure, "template", 1.0, align(structure, measurement, 0.03))
+    candidate = hypothesise(proposal, measurement)
     return reconstruct(micrograph, Candidates((candidate,), lattice, np.inf, 1))
 
 

@@ -8,11 +8,11 @@ from benchmarks.metrics import score
 from library.records import Template
 from microscopy.errors import ReconstructionError
 from microscopy.slab import plane_cell
+from reconstruction.hypotheses import Proposal, hypothesise
 from reconstruction.lattice import find_lattice
 from reconstruction.reconstruct import calibration, reconstruct
 from reconstruction.records import Candidates
 from reconstruction.registration import align, measure
-from reconstruction.retrieval import hypothesise
 
 ALL = {"1H-MoS2": (mos2(), 78), "graphene": (graphene(), 80), "SnS": (tin_sulfide(), None), "PdSeCl": (oblique(), 1)}
 
@@ -23,7 +23,8 @@ def hypothesis(structure, micrograph, strain=0.03):
     assert lattice is not None
     measurement = measure(micrograph, lattice)
     template = Template("test", structure, structure.composition.reduced_formula, "test")
-    candidate = hypothesise(template, 1.0, align(structure, measurement, strain), measurement)
+    proposal = Proposal(template, structure, "template", 1.0, align(structure, measurement, strain))
+    candidate = hypothesise(proposal, measurement)
     return Candidates((candidate,), lattice, np.inf, 1)
 
 

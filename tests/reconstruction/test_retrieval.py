@@ -7,7 +7,8 @@ from images import graphene, linear_image, mos2, tin_sulfide, turn
 from library.store import open_libraries
 from microscopy.micrograph import Micrograph, Modality
 from microscopy.slab import plane_cell
-from reconstruction.retrieval import RetrievalOptions, looks_alike, retrieve
+from reconstruction.hypotheses import log_posterior, looks_alike
+from reconstruction.retrieval import RetrievalOptions, retrieve
 
 
 @pytest.fixture(scope="module")
@@ -28,8 +29,8 @@ def test_finds_the_material_among_all_templates(library, mos2_image):
     assert leaders["MoS2"].template.startswith("1H")
     assert leaders["MoS2"].correlation > 0.99
     assert sum(item.probability for item in found.items) <= 1 + 1e-9
-    assert [item.log_likelihood for item in found.items] == sorted(
-        (item.log_likelihood for item in found.items), reverse=True
+    assert [log_posterior(item) for item in found.items] == sorted(
+        (log_posterior(item) for item in found.items), reverse=True
     )
 
 
