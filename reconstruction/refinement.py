@@ -118,7 +118,7 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
         limited = np.clip(step[:count].reshape(-1, 2), -0.1, 0.1)
         moved = moved + limited
         origin = origin + np.clip(step[count : count + 2], -0.1, 0.1)
-        amplitude, damping = amplitude + float(step[-2]), float(np.clip(damping + step[-1], -0.3, 8.0))
+        amplitude, damping = amplitude + float(step[-2]), float(np.clip(damping + step[-1], -0.3, 15.0))
         if np.abs(limited).max() < CONVERGED:
             break
     # A common move of all sites is the origin's business: take it out of the moves and of their covariance.

@@ -52,7 +52,7 @@ TRANSFER_SIGMA = 0.1
 """Smooth corrections of the transfer function, cos(kπq/q_max), and the prior standard deviation of each: detectors
 differ in their angles and in how their signals are combined, and files rarely say."""
 
-DAMPINGS = np.concatenate([np.linspace(-0.2, 0.6, 33), np.geomspace(0.65, 6.0, 24)])
+DAMPINGS = np.concatenate([np.linspace(-0.2, 0.6, 33), np.geomspace(0.65, 12.0, 30)])
 
 MAX_INDEX = 64
 """Largest crystal cell, in cells of the projected lattice."""
