@@ -1,11 +1,13 @@
 """Fit the confidence to images whose truth is known.
 
-    python -m benchmarks.calibration --db FILE.db --limit 60 --seed 11 --out DIR
+    python -m benchmarks.calibration --db FILE.db --skip IDS.txt --library DIR --limit 60 --seed 11 --out DIR
 
-Every material is imaged at several doses and reconstructed with its template in the library and withheld (with all
-that look alike), with its elements given and not. What the confidence looks at is written beside whether the answer
-was right, one JSON line each (resumable); then a logistic model is fitted, cross-validated over materials, and written
-to ``planning/confidence.json``.
+Every material is imaged under conditions drawn at random: the dose, artefacts in half of the images, a small error of
+the pixel size in half, the elements given or not, the template in the library or withheld with all that look alike.
+Each is searched as the planner would: until every check passes, or no branch is left. What the confidence looks at is
+written beside whether that attempt was right, one JSON line a material (resumable); then a logistic model is fitted,
+cross-validated over materials, and written to ``planning/confidence.json``. ``--skip`` keeps materials out that a
+report is about.
 """
 
 from __future__ import annotations
@@ -13,30 +15,57 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import zlib
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import replace
-from itertools import product
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Case
+from benchmarks.cases import GEOMETRY, Case
 from benchmarks.evaluate import picture
 from benchmarks.libraries import alike
 from benchmarks.materials import Material, draw, load_materials
+from benchmarks.measuring import threads
 from benchmarks.metrics import score
 from benchmarks.reliability import calibration_error
+from flows.reconstruct import Search
 from library.store import Library, open_libraries
+from microscopy.micrograph import Micrograph
 from planning.confidence import MODEL, features
+from planning.planner import Situation, legal_branches
+from planning.records import Status, Verdict
+from planning.verify import verify
+from reconstruction.drift import undrifted_micrograph
 from reconstruction.reconstruct import reconstruct
 from reconstruction.retrieval import RetrievalOptions, retrieve
 
-DOSES = (3e2, 1e3, 1e4, 6e4)
+DOSES = (3e2, 6e4)
+"""e/Å², between which the dose is drawn, evenly in its logarithm."""
+
+CONDITIONS = 10
+"""Images of each material."""
 
 CALIBRATION = 0.03
-"""Largest relative error of the stated pixel size: templates and microscopes never agree exactly, and a confidence
-fitted to perfect agreement would distrust every real image. Answers are judged with the scale left free."""
+"""Largest relative error of the stated pixel size in half of the images: templates and microscopes never agree exactly,
+and a confidence fitted to perfect agreement would distrust every real image."""
+
+ARTEFACTS = {
+    "scan_shear": (-0.2, 0.2),
+    "scan_scale": (-0.1, 0.1),
+    "drift": (0.5, 5.0),
+    "line_jitter": (0.02, 0.15),
+    "defocus": (10.0, 60.0),
+    "astigmatism": (10.0, 60.0),
+    "source_size": (0.1, 0.5),
+    "tilt": (0.5, 4.0),
+    "background": (0.2, 1.5),
+    "vacancies": (0.01, 0.03),
+}
+"""Artefacts and the strengths between which they are drawn; up to two at once."""
 
 FOLDS = 5
 
@@ -44,22 +73,54 @@ MAX_ATOMS = 12
 """Larger cells cost minutes each and say the same."""
 
 
+def condition(material: Material, number: int, seed: int) -> tuple[Case, bool, bool]:
+    """Case, whether the elements are given, and whether the template is withheld."""
+    rng = np.random.default_rng(zlib.crc32(f"calibration/{seed}/{material.id}/{number}".encode()))
+    artefacts = {}
+    if rng.random() < 0.5:
+        for name in rng.choice(list(ARTEFACTS), size=rng.integers(1, 3), replace=False):
+            artefacts[str(name)] = float(rng.uniform(*ARTEFACTS[str(name)]))
+    if rng.random() < 0.5:
+        artefacts["calibration"] = float(rng.uniform(-CALIBRATION, CALIBRATION))
+    dose = float(np.exp(rng.uniform(*np.log(DOSES))))
+    case = Case(material.id, (), dose=dose, artefacts=artefacts, seed=1000 * seed + number)
+    return case, bool(rng.random() < 0.6), bool(rng.random() < 0.5)
+
+
 def samples(material: Material, library: Library, seed: int, work: Path) -> Iterator[dict[str, Any]]:
-    """Reconstruct one material under every condition; images without a candidate have no answer to be confident of."""
+    """Attempts on images of one material; images without a candidate have no answer to be confident of."""
     same = tuple(sorted(alike(material.structure, library)))
-    for dose in DOSES:
-        view = Case(material.id, (), dose=dose, seed=seed)
-        error = float(np.random.default_rng(view.view_seed + 1).uniform(-CALIBRATION, CALIBRATION))
-        image = picture(replace(view, artefacts={"calibration": error}), material, work / "cells").micrograph
-        for given, withheld in product((True, False), repeat=2):
-            micrograph = replace(image, elements=material.elements if given else None, formula=None, metadata={})
-            found = retrieve(micrograph, library, RetrievalOptions(exclude=same if withheld else ()))
-            sample: dict[str, Any] = {"id": material.id, "dose": dose, "given": given, "withheld": withheld}
-            if found.items:
-                answer = reconstruct(micrograph, found)
-                sample["features"] = features(micrograph, found, answer)
-                sample["success"] = bool(score(answer.symmetrised, material.structure, calibrated=False).success)
-            yield sample
+    for number in range(CONDITIONS):
+        case, given, withheld = condition(material, number, seed)
+        image = undrifted_micrograph(picture(case, material, work / "cells").micrograph)
+        micrograph = replace(image, elements=material.elements if given else None, formula=None, metadata={})
+        calibrated = not GEOMETRY & case.artefacts.keys()
+        facts = {"id": material.id, "case": case.to_json(), "given": given, "withheld": withheld}
+        for verdict, found in attempts(micrograph, library, RetrievalOptions(exclude=same if withheld else ())):
+            right = score(found[1].symmetrised, material.structure, calibrated=calibrated).success
+            values = features(micrograph, *found)
+            failed = [check.name for check in verdict.checks if not check.passed]
+            yield {**facts, "features": values, "failed": failed, "success": bool(right)}
+
+
+def attempts(
+    micrograph: Micrograph, library: Library, options: RetrievalOptions
+) -> Iterator[tuple[Verdict, tuple[Any, Any]]]:
+    """What the planner would try, whatever the confidence in it: verdict, candidates and reconstruction of each."""
+    search, tried = Search(options), []
+    while True:
+        candidates = retrieve(micrograph, library, search.options)
+        found = reconstruct(micrograph, candidates) if candidates.items else None
+        verdict = verify(micrograph, candidates, found, None)
+        if found is not None:
+            yield verdict, (candidates, found)
+        failed = {check.name for check in verdict.checks if not check.passed}
+        restricted = search.options.use_elements and micrograph.elements is not None
+        legal = legal_branches(replace(verdict, status=Status.AMBIGUOUS), tried, Situation(0, restricted))
+        if not failed or not legal:
+            return
+        tried.append(legal[0])
+        search = search.after(legal[0])
 
 
 def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
@@ -67,11 +128,10 @@ def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import GroupKFold, cross_val_predict
 
-    answered = [line for line in lines if "features" in line]
-    names = list(answered[0]["features"])
-    x = np.array([[line["features"][name] for name in names] for line in answered])
-    y = np.array([line["success"] for line in answered])
-    groups = [line["id"] for line in answered]
+    names = list(lines[0]["features"])
+    x = np.array([[line["features"][name] for name in names] for line in lines])
+    y = np.array([line["success"] for line in lines])
+    groups = [line["id"] for line in lines]
     scale = x.std(axis=0) + 1e-9
     model = LogisticRegression(C=3.0, max_iter=2000)
     predicted = cross_val_predict(model, x / scale, y, groups=groups, cv=GroupKFold(FOLDS), method="predict_proba")[
@@ -83,7 +143,7 @@ def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
     return {
         "intercept": float(model.intercept_[0]),
         "weights": {name: float(weight) for name, weight in zip(names, weights, strict=True)},
-        "samples": len(answered),
+        "samples": len(lines),
         "materials": len(set(groups)),
         "cross_validated": {
             "log_loss": float(-np.log(np.where(y, predicted, 1 - predicted) + 1e-12).mean()),
@@ -94,31 +154,41 @@ def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+@lru_cache(maxsize=1)
+def _library(folder: Path) -> Library:
+    return open_libraries([folder])
+
+
+def _collect(material: Material, library: Path, seed: int, work: Path) -> list[dict[str, Any]]:
+    with threads(1):
+        return list(samples(material, _library(library), seed, work))
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Collect samples, fit, write the model."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__.split("\n")[0])
     parser.add_argument("--db", type=Path, required=True, help="ASE database with the true structures")
+    parser.add_argument("--skip", type=Path, help="file with the ids of materials to leave out")
     parser.add_argument("--library", type=Path, required=True, help="library built from it (automat library build)")
     parser.add_argument("--limit", type=int, default=60)
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="folder for samples and cached cell images")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
     log = options.out / f"samples-seed{options.seed}.jsonl"
-    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
-    done = {line["id"] for line in lines}
-    library = open_libraries([options.library])
-    with log.open("a") as stream:
-        available = [each for each in load_materials(options.db)[0] if len(each.structure) <= MAX_ATOMS]
-        for material in draw(available, options.limit, options.seed):
-            if material.id in done:
-                continue
-            found = list(samples(material, library, options.seed, options.out))
-            stream.writelines(json.dumps(line) + "\n" for line in found)
+    done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    skipped = {each["id"] for each in done} | set(options.skip.read_text().split() if options.skip else ())
+    available = [each for each in load_materials(options.db)[0] if len(each.structure) <= MAX_ATOMS]
+    wanted = draw([each for each in available if each.id not in skipped], options.limit - len(done), options.seed)
+    with log.open("a") as stream, ProcessPoolExecutor(options.processes) as pool:
+        jobs = {pool.submit(_collect, each, options.library, options.seed, options.out): each for each in wanted}
+        for job in as_completed(jobs):
+            done.append({"id": jobs[job].id, "samples": job.result()})
+            stream.write(json.dumps(done[-1]) + "\n")
             stream.flush()
-            lines += found
-            print(f"{material.id} {material.formula}: {len(lines)} samples", file=sys.stderr)
-    model = fit(lines)
+            print(f"{jobs[job].id} {jobs[job].formula}: {len(done)} materials", file=sys.stderr)
+    model = fit([sample for each in done for sample in each["samples"]])
     model["command"] = f"python -m benchmarks.calibration --limit {options.limit} --seed {options.seed}"
     MODEL.write_text(json.dumps(model, indent=2) + "\n", encoding="utf-8")
     print(json.dumps(model, indent=2))

@@ -1,8 +1,8 @@
 """The probability that an answer is right, from what was measured on the way to it.
 
-A logistic model of a handful of numbers, fitted to simulated images of real monolayers whose template was in the
-library or withheld, with the elements given or not. The coefficients and the command that fits them are in
-``confidence.json``.
+A logistic model of a handful of numbers, fitted to simulated images of real monolayers: at many doses, with and
+without artefacts, with the elements given or not, with the template in the library or withheld. The coefficients and
+the command that fits them are in ``confidence.json``.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import numpy as np
 from pymatgen.core import Composition
 
 from microscopy.micrograph import Micrograph
+from microscopy.slab import plane_cell
+from reconstruction.distortion import deformation
+from reconstruction.hypotheses import log_posterior
 from reconstruction.records import Candidates, Reconstruction
 
 MODEL = Path(__file__).with_name("confidence.json")
@@ -34,16 +37,21 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
     chi2
         log₁₀ of the weighted misfit per coefficient.
     lead
-        Log likelihood ahead of the next different structure, up to ``LEAD``, as a share of it.
-    strain
-        Relative difference of template and image cell, percent, up to 5.
+        Log odds over the next different structure, within ± ``LEAD``, as a share of it.
+    strain, scan
+        Deformation of the hypothesis's cell to the crystal's, and of the crystal's to the image's, percent, up to 25.
     signal
         log₁₀ of the log likelihood over pure noise.
-    elements
+    named
         1 when the user named the elements or the formula and the answer has them.
+    guess, free
+        1 when the structure was made from other elements, or from the image alone.
+    shift
+        Å, largest move of a site from the hypothesis, up to 0.5.
     """
     candidate = reconstruction.candidate
-    leads = candidates.items[0].template == candidate.template
+    leads = candidates.items[0] is candidate or candidates.items[0].template == candidate.template
+    lead = candidates.margin if leads else log_posterior(candidate) - log_posterior(candidates.items[0])
     symbols = {site.specie.symbol for site in candidate.structure}
     composition = candidate.structure.composition.reduced_composition
     if micrograph.formula:
@@ -53,11 +61,25 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
     return {
         "misfit": float(np.sqrt(max(0.0, 1 - candidate.correlation))),
         "chi2": float(np.log10(np.clip(reconstruction.chi2, 0.3, 1e3))),
-        "lead": float(np.clip(candidates.margin, 0, LEAD)) / LEAD if leads else 0.0,
-        "strain": 100 * min(candidate.strain, 0.05),
+        "lead": float(np.clip(lead, -LEAD, LEAD)) / LEAD,
+        "strain": 100 * min(deformation(plane_cell(candidate.structure), candidate.crystal), 0.25),
+        "scan": 100 * min(deformation(candidate.crystal, candidate.cell), 0.25),
         "signal": float(np.log10(1 + max(candidate.log_likelihood, 0.0))),
-        "elements": float(named),
+        "named": float(named),
+        "guess": float(candidate.origin == "substitution"),
+        "free": float(candidate.origin == "free"),
+        "shift": min(float(moves(reconstruction).max()), 0.5),
     }
+
+
+def moves(reconstruction: Reconstruction) -> np.ndarray:
+    """In-plane moves of the sites from the hypothesis to the image in Å, a common shift removed, shape (N,)."""
+    found, hypothesis = reconstruction.structure, reconstruction.candidate.structure
+    delta = found.frac_coords[:, :2] - hypothesis.frac_coords[:, :2]
+    delta -= delta[0]
+    delta -= np.round(delta)
+    delta -= delta.mean(axis=0)
+    return np.asarray(np.linalg.norm(delta @ found.lattice.matrix[:2, :2], axis=1))
 
 
 def confidence(micrograph: Micrograph, candidates: Candidates, reconstruction: Reconstruction) -> float:

@@ -12,7 +12,7 @@ from pymatgen.core import Composition, Element, Structure
 from microscopy.micrograph import Micrograph
 from microscopy.slab import plane_cell
 from models.records import Relaxation
-from planning.confidence import confidence
+from planning.confidence import confidence, moves
 from planning.records import Check, Status, Verdict
 from reconstruction.distortion import deformation
 from reconstruction.hypotheses import log_posterior
@@ -124,10 +124,6 @@ def _lattice_checks(candidates: Candidates) -> list[Check]:
 
 def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> list[Check]:
     candidate = reconstruction.candidate
-    moved = np.linalg.norm(
-        _wrapped(reconstruction.structure, candidate.structure) @ reconstruction.structure.lattice.matrix[:2, :2],
-        axis=1,
-    )
     leads = bool(candidates.items) and candidates.items[0].template == candidate.template
     margin = candidates.margin if leads else log_posterior(candidate) - log_posterior(candidates.items[0])
     strain = deformation(plane_cell(candidate.structure), candidate.crystal)
@@ -135,7 +131,9 @@ def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> lis
     return [
         _at_least("fit", candidate.correlation, FIT, "correlation of the image with the simulated crystal"),
         _at_most("residual", reconstruction.chi2, RESIDUAL, "misfit of the refined model per coefficient"),
-        _at_most("shift", float(moved.max()), SHIFT, "largest in-plane move of a site from the template, Å"),
+        _at_most(
+            "shift", float(moves(reconstruction).max()), SHIFT, "largest in-plane move of a site from the template, Å"
+        ),
         _at_most("strain", strain, strain_limit, "deformation of the template's cell to the crystal's"),
         _at_most("scan", deformation(candidate.crystal, candidate.cell), SCAN, "distortion of the scan, taken out"),
         _at_least(
@@ -213,14 +211,6 @@ def _at_least(name: str, value: float, limit: float, meaning: str) -> Check:
 
 def _at_most(name: str, value: float, limit: float, meaning: str) -> Check:
     return Check(name, float(value), limit, bool(value <= limit), meaning)
-
-
-def _wrapped(first: Structure, second: Structure) -> np.ndarray:
-    """In-plane fractional moves between two slabs with the same sites, common shift removed, shape (N, 2)."""
-    delta = first.frac_coords[:, :2] - second.frac_coords[:, :2]
-    delta -= delta[0]
-    delta -= np.round(delta)
-    return np.asarray(delta - delta.mean(axis=0))
 
 
 def _shortest_distance(structure: Structure) -> float:

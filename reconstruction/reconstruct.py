@@ -13,7 +13,7 @@ from microscopy.slab import plane_cell
 from reconstruction.cell_average import cell_average
 from reconstruction.columns import find_columns
 from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
-from reconstruction.refinement import Refinement, refine_positions
+from reconstruction.refinement import POSITION_PRIOR, SITE_PRIOR, Refinement, refine_positions
 from reconstruction.registration import measure, supercell
 from reconstruction.spectrum import pixel_size
 from reconstruction.symmetry import layer_symmetry
@@ -23,6 +23,9 @@ AVERAGE_STEP = 0.1
 
 MODEL_BIAS = 0.015
 """Å by which the linear image model misplaces sites whatever the dose; no symmetry is refused for less."""
+
+SCAN_BIAS = 0.05
+"""The same where the scan is distorted: whatever bends it bends it unevenly."""
 
 
 def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -> Reconstruction:
@@ -45,11 +48,13 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
     if candidates.lattice is None or rank >= len(candidates.items):
         raise ReconstructionError(f"{micrograph.source}: no hypothesis of rank {rank + 1} to reconstruct")
     candidate = candidates.items[rank]
-    refined = refine_positions(candidate, measure(micrograph, candidates.lattice))
+    prior = POSITION_PRIOR if candidate.origin == "template" else SITE_PRIOR
+    refined = refine_positions(candidate, measure(micrograph, candidates.lattice), prior)
     scale, shear = calibration(candidate)
     structure = _slab(candidate, refined.frac, candidate.cell)
     regular = _slab(candidate, refined.frac, candidate.crystal)
-    sigma = float(np.hypot(np.median(refined.errors) * np.sqrt(max(refined.chi2, 1.0)), MODEL_BIAS))
+    bias = SCAN_BIAS if candidate.scan_off > 0.5 else MODEL_BIAS
+    sigma = float(np.hypot(np.median(refined.errors) * np.sqrt(max(refined.chi2, 1.0)), bias))
     symmetry = layer_symmetry(regular, position_sigma=sigma)
     average, error, columns = _average(micrograph, candidate, refined)
     model = cell_image(refined, average.shape)
@@ -67,6 +72,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         layer_group=symmetry.number,
         layer_group_symbol=symmetry.symbol,
         symmetry_tolerance=symmetry.tolerance,
+        symmetry_plateau=symmetry.plateau,
         scale=scale,
         shear=shear,
         cell_average=level.astype(np.float32),
@@ -80,10 +86,14 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
 
 
 def calibration(candidate: Candidate) -> tuple[float, float]:
-    """Size of the image's cell over the hypothesis's own, and the relative difference of its principal stretches."""
-    deformation = np.linalg.inv(plane_cell(candidate.structure)) @ candidate.cell
-    singular = np.linalg.svd(deformation, compute_uv=False)
-    return float(np.sqrt(singular[0] * singular[1])), float(singular[0] / singular[1] - 1)
+    """Size of the image's cell over the crystal's, and the relative difference of its principal stretches.
+
+    A relaxed structure of the material tells the crystal's cell; one that was made from other elements tells nothing of
+    it, and only what is certain to be the scan's is left.
+    """
+    crystal = plane_cell(candidate.structure) if candidate.origin == "template" else candidate.crystal
+    stretches = np.linalg.svd(np.linalg.inv(crystal) @ candidate.cell, compute_uv=False)
+    return float(np.sqrt(stretches[0] * stretches[1])), float(stretches[0] / stretches[1] - 1)
 
 
 def cell_image(refined: Refinement, shape: tuple[int, int]) -> Float32[np.ndarray, "h w"]:

@@ -190,6 +190,8 @@ class Reconstruction:
         In-plane standard error of each site, Å, shape (N,).
     layer_group, layer_group_symbol, symmetry_tolerance
         Layer group number (1 to 80), Hermann-Mauguin symbol and the tolerance in Å it holds at.
+    symmetry_plateau
+        Least and greatest tolerance in Å of the sweep around it at which that group is found.
     scale, shear
         Size of the image's cell over the template's (isotropic part) and the shear that remains: calibration.
     cell_average, cell_model, cell_residual
@@ -226,3 +228,4 @@ class Reconstruction:
     warnings: tuple[str, ...] = ()
     chi2: float = 1.0
     defects: PointDefects | None = None
+    symmetry_plateau: tuple[float, float] | None = None

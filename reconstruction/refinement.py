@@ -21,6 +21,9 @@ from reconstruction.registration import MODEL_ERROR, Measurement, gather, superc
 POSITION_PRIOR = 0.08
 """Å, standard deviation of a site about its place in the hypothesis: what relaxation with another functional moves."""
 
+SITE_PRIOR = 0.15
+"""The same about its place in a structure of other elements."""
+
 ITERATIONS = 8
 CONVERGED = 1e-4
 """Å, largest move of the last iteration."""

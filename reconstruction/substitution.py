@@ -29,7 +29,7 @@ from reconstruction.distortion import GUESS
 from reconstruction.hypotheses import Proposal, log_posterior, register
 from reconstruction.query import image_fingerprint
 from reconstruction.records import Candidate
-from reconstruction.refinement import refine_positions
+from reconstruction.refinement import SITE_PRIOR, refine_positions
 from reconstruction.registration import Measurement, align, alignments
 
 STRETCH = 0.15
@@ -41,9 +41,6 @@ SHAPES = 3
 REGISTERED = 60
 REFINED = 24
 """Hypotheses whose registration, and whose sites, are refined."""
-
-SITE_PRIOR = 0.15
-"""Å, standard deviation of a site about its place in the known structure."""
 
 SAME_PATTERN = 0.999
 SAME_HEIGHT = 0.2

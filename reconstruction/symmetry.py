@@ -29,6 +29,8 @@ from reconstruction.operations import (
 
 TOLERANCES = tuple(float(t) for t in np.geomspace(1e-3, 0.3, 16))
 """Å. From the round-off of published coordinates to less than half of the shortest bond (H-H, 0.74)."""
+COARSE_TOLERANCES = (0.4, 0.5, 0.6)
+"""Å. Also tried where positions are so uncertain that they may hide a group beyond the last of `TOLERANCES`."""
 MAX_SHIFT_SIGMA = 4.0
 """A site may move by this many standard errors when its symmetry is imposed."""
 SEARCH_SIGMA = 12.0
@@ -112,6 +114,8 @@ def layer_symmetry(
     """
     structure = slab(structure)
     sweep = sorted(float(t) for t in (TOLERANCES if tolerances is None else tolerances))
+    if tolerances is None and position_sigma is not None and SEARCH_SIGMA * position_sigma > TOLERANCES[-1]:
+        sweep += COARSE_TOLERANCES
     trials = [trial for tolerance in sweep if (trial := _try(structure, tolerance)) is not None]
     if not trials:
         raise ReconstructionError(

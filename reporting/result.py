@@ -78,6 +78,7 @@ class StructureResult(_Record):
     template: str | None
     layer_group_symbol: str = ""
     symmetry_tolerance: Number = None
+    symmetry_plateau: tuple[float, float] | None = None
     a_error: Number = None
     b_error: Number = None
     gamma_error: Number = None
@@ -173,6 +174,8 @@ class CandidateResult(_Record):
     score: Number
     correlation: Number
     strain: Number
+    log_likelihood: Number = None
+    log_prior: Number = None
 
 
 class PointDefectResult(_Record):
@@ -377,6 +380,7 @@ def _structure(found: Reconstruction) -> StructureResult:
         template=found.candidate.template or None,
         layer_group_symbol=found.layer_group_symbol,
         symmetry_tolerance=found.symmetry_tolerance,
+        symmetry_plateau=found.symmetry_plateau,
         a_error=a_error,
         b_error=b_error,
         gamma_error=gamma_error,
@@ -461,4 +465,6 @@ def _candidate(candidate: Candidate) -> CandidateResult:
         score=candidate.score,
         correlation=candidate.correlation,
         strain=candidate.strain,
+        log_likelihood=candidate.log_likelihood,
+        log_prior=candidate.log_prior,
     )
