@@ -46,7 +46,7 @@ from reconstruction.retrieval import RetrievalOptions, retrieve
 DOSES = (3e2, 6e4)
 """e/Å², between which the dose is drawn, evenly in its logarithm."""
 
-CONDITIONS = 10
+CONDITIONS = 6
 """Images of each material."""
 
 CALIBRATION = 0.03

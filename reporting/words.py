@@ -16,6 +16,8 @@ BRANCHES = {
     Branch.REDENOISE: "Denoised again, more strictly",
     Branch.NEXT_TEMPLATE: "Tried the next template",
     Branch.WIDEN_SEARCH: "Widened the search",
+    Branch.SUBSTITUTE: "Tried known structures with the elements given",
+    Branch.TEMPLATE_FREE: "Built structures from the image alone",
     Branch.DROP_ELEMENT_FILTER: "Searched without the element filter",
     Branch.GIVE_UP: "Stopped",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from microscopy import readers
 from models import denoising, formation, potentials
 from planning import verify
 from planning.records import Check, Status, Verdict
-from reconstruction import reconstruct, retrieval
+from reconstruction import drift, point_defects, reconstruct, retrieval
 from reconstruction.records import Candidates
 from reporting import overlay, report
 
@@ -52,6 +53,14 @@ class Science:
         micrograph = fake_run.micrograph()
         return replace(micrograph, image=image, source=str(path), elements=options.elements, dose=options.dose)
 
+    def straighten(self, micrograph: Any) -> Any:
+        self.count("straighten")
+        return micrograph
+
+    def defects(self, micrograph: Any, reconstruction: Any) -> Any:
+        self.count("defects")
+        return reconstruction
+
     def denoise(self, micrograph: Any, options: Any) -> Any:
         self.count("denoise")
         return replace(fake_run.denoised(), digest=f"{self.weights}/{options.expert}")
@@ -59,7 +68,8 @@ class Science:
     def retrieve(self, micrograph: Any, library: Any, options: retrieval.RetrievalOptions) -> Candidates:
         self.count("retrieve")
         self.searches.append(options)
-        return replace(fake_run.candidates(), searched=len(options.exclude) + options.shortlist + options.use_elements)
+        told = (options.strain, options.use_elements, options.substitute, options.template_free, options.exclude)
+        return replace(fake_run.candidates(), searched=zlib.crc32(repr(told).encode()))
 
     def reconstruct(self, micrograph: Any, candidates: Candidates, rank: int) -> Any:
         self.count("reconstruct")
@@ -86,6 +96,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Science:
     """Put canned science in the place of every stage."""
     fake = Science()
     monkeypatch.setattr(readers, "read_micrograph", fake.read)
+    monkeypatch.setattr(drift, "undrifted_micrograph", fake.straighten)
+    monkeypatch.setattr(point_defects, "with_point_defects", fake.defects)
     monkeypatch.setattr(denoising, "denoise", fake.denoise)
     monkeypatch.setattr(denoising, "digest", lambda options: f"{fake.weights}/{options.expert}")
     monkeypatch.setattr(retrieval, "retrieve", fake.retrieve)

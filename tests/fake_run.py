@@ -41,11 +41,14 @@ def candidate(structure: Structure, template: str, probability: float) -> Candid
         structure=structure,
         origin="template",
         cell=turned(structure),
+        crystal=turned(structure),
         shift=np.array([1.3, 0.7]),
         score=0.99,
         log_likelihood=512.0 * probability,
+        log_prior=-0.5,
         correlation=0.97,
         strain=0.004,
+        scan_off=0.1,
         probability=probability,
     )
 
