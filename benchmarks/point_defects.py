@@ -24,13 +24,14 @@ from library.store import EMBEDDED, Library
 from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 from microscopy.simulation import Simulation, SimulationOptions, simulate
+from reconstruction.alignment import align
 from reconstruction.hypotheses import Proposal, hypothesise
 from reconstruction.lattice import find_lattice
+from reconstruction.measurement import measure
 from reconstruction.point_defects import find_point_defects
 from reconstruction.point_field import EDGE
 from reconstruction.reconstruct import reconstruct
 from reconstruction.records import Candidates, PointDefects
-from reconstruction.registration import align, measure
 from reconstruction.spectrum import highest_frequency
 
 NEAR = 0.5

@@ -10,9 +10,11 @@ from library.store import Library
 from microscopy.errors import CalibrationError
 from microscopy.micrograph import Micrograph
 from microscopy.slab import plane_cell
+from reconstruction.alignment import align
 from reconstruction.lattice import find_lattice
+from reconstruction.measurement import Measurement, measure
 from reconstruction.records import ImageLattice
-from reconstruction.registration import Measurement, align, measure, refine
+from reconstruction.registration import refine
 
 PROVISIONAL = 0.15
 """Å per pixel while the true size is unknown: lattices are then looked for from 8 to 280 pixels."""

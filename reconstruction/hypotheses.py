@@ -12,9 +12,11 @@ from library.fingerprint import REFERENCE_OPTICS, fingerprint
 from library.records import Template
 from microscopy.micrograph import Modality
 from microscopy.slab import plane_cell
+from reconstruction.alignment import Alignment
 from reconstruction.distortion import TEMPLATE, CellPrior
+from reconstruction.measurement import Measurement
 from reconstruction.records import Candidate
-from reconstruction.registration import ROTATIONS, Alignment, Measurement, Registration, refine
+from reconstruction.registration import ROTATIONS, Registration, refine
 
 TEMPERATURE = 8.0
 """Log likelihood is divided by this before it becomes a probability: model errors are shared by many reflections."""

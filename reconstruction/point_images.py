@@ -23,8 +23,9 @@ from library.fingerprint import Q_MAX, nodes
 from microscopy.linear import scattering, transfer
 from microscopy.micrograph import Micrograph
 from microscopy.optics import Optics
+from reconstruction.measurement import MODEL_FLOOR
 from reconstruction.records import Candidate, Reconstruction
-from reconstruction.registration import MODEL_ERROR, MODEL_FLOOR, transfer_basis
+from reconstruction.registration import MODEL_ERROR, transfer_basis
 from reconstruction.spectrum import MAX_SIDE, Spectrum, highest_frequency, pixel_size, spectrum
 
 REACH = 5.0

@@ -11,7 +11,7 @@ from library.fingerprint import REFERENCE_OPTICS, nodes, powder_pattern
 from library.store import Library
 from microscopy.linear import transfer
 from microscopy.micrograph import Modality
-from reconstruction.registration import Measurement
+from reconstruction.measurement import Measurement
 
 CALIBRATED_STRAIN = 0.05
 """Largest strain that is searched for with the image's own fingerprint; it forgives about a percent of scale, and

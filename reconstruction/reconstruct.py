@@ -12,9 +12,9 @@ from microscopy.micrograph import Micrograph, Modality
 from microscopy.slab import plane_cell
 from reconstruction.cell_average import cell_average
 from reconstruction.columns import find_columns
+from reconstruction.measurement import measure, supercell
 from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
 from reconstruction.refinement import POSITION_PRIOR, SITE_PRIOR, Refinement, refine_positions
-from reconstruction.registration import measure, supercell
 from reconstruction.spectrum import pixel_size
 from reconstruction.symmetry import layer_symmetry
 

@@ -15,8 +15,9 @@ from jaxtyping import Complex, Float, Int
 
 from library.fingerprint import nodes
 from microscopy.linear import scattering, transfer
+from reconstruction.measurement import Measurement, gather, supercell, weigh
 from reconstruction.records import Candidate
-from reconstruction.registration import MODEL_ERROR, Measurement, gather, supercell, transfer_basis, weigh
+from reconstruction.registration import MODEL_ERROR, transfer_basis
 
 POSITION_PRIOR = 0.08
 """Å, standard deviation of a site about its place in the hypothesis: what relaxation with another functional moves."""

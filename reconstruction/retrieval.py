@@ -9,11 +9,12 @@ from pymatgen.core import Composition
 
 from library.store import Library
 from microscopy.micrograph import Micrograph, Modality
+from reconstruction.alignment import align
 from reconstruction.drift import find_lattice_with_jitter
 from reconstruction.hypotheses import Proposal, margin, ranked, register
+from reconstruction.measurement import Measurement, measure
 from reconstruction.query import search
 from reconstruction.records import Candidates
-from reconstruction.registration import Measurement, align, measure
 from reconstruction.spectrum import highest_frequency
 from reconstruction.substitution import substitutions
 

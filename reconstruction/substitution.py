@@ -25,12 +25,13 @@ from library.store import Library
 from microscopy.linear import scattering, transfer
 from microscopy.micrograph import Modality
 from microscopy.slab import plane_cell
+from reconstruction.alignment import align, alignments
 from reconstruction.distortion import GUESS
 from reconstruction.hypotheses import Proposal, log_posterior, register
+from reconstruction.measurement import Measurement
 from reconstruction.query import image_fingerprint
 from reconstruction.records import Candidate
 from reconstruction.refinement import SITE_PRIOR, refine_positions
-from reconstruction.registration import Measurement, align, alignments
 
 STRETCH = 0.15
 """Largest difference of a cell from the known structure's, once that is scaled by the sizes of the atoms."""

@@ -15,13 +15,14 @@ from microscopy.linear import scattering, transfer
 from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
+from reconstruction.alignment import align
 from reconstruction.hypotheses import Proposal, hypothesise
 from reconstruction.lattice import find_lattice
+from reconstruction.measurement import measure
 from reconstruction.point_defects import DETECTABLE, find_point_defects
 from reconstruction.point_field import EDGE, MIN_CELLS
 from reconstruction.reconstruct import reconstruct
 from reconstruction.records import Candidates
-from reconstruction.registration import align, measure
 
 ORIGIN = np.array([1.3, 2.1])
 SHAPE = (200, 240)

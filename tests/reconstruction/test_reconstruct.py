@@ -8,11 +8,12 @@ from benchmarks.metrics import score
 from library.records import Template
 from microscopy.errors import ReconstructionError
 from microscopy.slab import plane_cell
+from reconstruction.alignment import align
 from reconstruction.hypotheses import Proposal, hypothesise
 from reconstruction.lattice import find_lattice
+from reconstruction.measurement import measure
 from reconstruction.reconstruct import calibration, reconstruct
 from reconstruction.records import Candidates
-from reconstruction.registration import align, measure
 
 ALL = {"1H-MoS2": (mos2(), 78), "graphene": (graphene(), 80), "SnS": (tin_sulfide(), None), "PdSeCl": (oblique(), 1)}
 

@@ -8,8 +8,10 @@ from microscopy.linear import transfer
 from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
+from reconstruction.alignment import align, alignments
 from reconstruction.lattice import find_lattice
-from reconstruction.registration import align, alignments, hermite, measure, refine
+from reconstruction.measurement import hermite, measure
+from reconstruction.registration import refine
 
 MIRROR = np.diag([-1.0, 1.0])
 
