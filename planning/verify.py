@@ -12,6 +12,7 @@ from pymatgen.core import Composition, Element, Structure
 from microscopy.micrograph import Micrograph
 from microscopy.slab import plane_cell
 from models.records import Relaxation
+from planning.ambiguity import remedy
 from planning.confidence import confidence, moves
 from planning.records import Check, Status, Verdict
 from reconstruction.distortion import deformation
@@ -106,7 +107,14 @@ def verify(
     if relaxation is not None:
         checks += _energy_checks(relaxation)
     probability = confidence(micrograph, candidates, reconstruction)
-    return Verdict(tuple(checks), probability, _status(checks, reconstruction, probability), _reason(checks))
+    status = _status(checks, reconstruction, probability)
+    reason = _reason(checks)
+    if status is Status.AMBIGUOUS:
+        if all(check.passed for check in checks):
+            reason = f"every check passed, but of answers like this only {probability:.0%} are right"
+        elif any(check.name == "margin" and not check.passed for check in checks):
+            reason = "; ".join(filter(None, (reason, remedy(micrograph, candidates, reconstruction.candidate, MARGIN))))
+    return Verdict(tuple(checks), probability, status, reason)
 
 
 def _lattice_checks(candidates: Candidates) -> list[Check]:

@@ -111,7 +111,7 @@ def test_an_answer_against_the_given_elements_is_not_accepted(run):
     verdict = verify(replace(micrograph, elements=("Se", "W")), candidates, reconstruction, None)
     assert "elements" in failed(verdict)
     assert verdict.status is Status.AMBIGUOUS
-    assert features(replace(micrograph, elements=("Se", "W")), candidates, reconstruction)["elements"] == 0
+    assert features(replace(micrograph, elements=("Se", "W")), candidates, reconstruction)["named"] == 0
 
 
 def test_atoms_on_top_of_each_other_are_noticed(run):
