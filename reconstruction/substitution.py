@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import permutations
 
 import numpy as np
@@ -49,6 +50,13 @@ SAME_HEIGHT = 0.2
 
 BOND_SIGMA = 0.06
 """Relative standard deviation of a bond length that atoms' radii predict from a compound of the same structure."""
+
+
+UNBALANCED = 0.2
+"""How much less likely a stoichiometry is whose usual oxidation states do not balance."""
+
+MOST_IONS = -1
+"""Oxidation states are guessed for the reduced formula, one state per element."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +131,8 @@ def substitutions(
         found = align(structure, measurement, STRETCH, modality is Modality.UNKNOWN)
         if found:
             prior = bond_prior(structure, trial.template.structure) + np.log(trial.count)
+            if formula is None:
+                prior += charge_prior(str(structure.composition.reduced_formula))
             proposals.append(
                 Proposal(trial.template, structure, "substitution", trial.score, found, GUESS, float(prior))
             )
@@ -135,6 +145,15 @@ def bond_prior(structure: Structure, known: Structure) -> float:
     """Log prior of a substituted slab: nearest distances over the sums of radii, against those of the known slab."""
     ratio = _contacts(structure) / _contacts(known)
     return float(-0.5 * np.mean((np.log(ratio) / BOND_SIGMA) ** 2))
+
+
+@lru_cache(maxsize=4096)
+def charge_prior(formula: str) -> float:
+    """Log prior of a stoichiometry: whether usual oxidation states of its elements balance."""
+    composition = Composition(formula)
+    if len(composition) == 1 or composition.oxi_state_guesses(max_sites=MOST_IONS):
+        return 0.0
+    return float(np.log(UNBALANCED))
 
 
 def _contacts(structure: Structure) -> Float[np.ndarray, " N"]:
