@@ -179,26 +179,36 @@ def _trials(
     assigned = list(assignments(counts, elements, formula))
     if not assigned:
         return
-    frac, cell = known.frac_coords[:, :2], plane_cell(known)
+    cell = plane_cell(known)
     laid: dict[float, list[np.ndarray]] = {}
+    seen: dict[bytes, tuple[np.ndarray, np.ndarray]] = {}
     for given in assigned:
         numbers = np.array([atomic_numbers[symbol] for symbol in given])
         if np.array_equal(numbers, present):
             continue  # the known structure itself
-        size = float(counts @ covalent_radii[numbers] / (counts @ covalent_radii[present]))
-        key = round(size, 2)
-        if key not in laid:
-            laid[key] = _shapes(cell * size, measurement.lattice.vectors)
-        for shape in laid[key]:
-            indices = nodes(shape, measurement.q_max)
-            g = indices @ np.linalg.inv(shape).T
-            q = np.linalg.norm(g, axis=1)
-            waves = np.exp(-2j * np.pi * frac @ indices.T)
-            factors = scattering(numbers, q, modality)[which]
-            power = np.abs((factors * waves).sum(axis=0) * transfer(g, REFERENCE_OPTICS[modality])) ** 2
-            pattern = powder_pattern(q, power)
+        size = round(float(counts @ covalent_radii[numbers] / (counts @ covalent_radii[present])), 2)
+        if size not in laid:
+            laid[size] = _shapes(cell * size, measurement.lattice.vectors)
+        for shape in laid[size]:
+            key = np.round(shape, 6).tobytes()
+            if key not in seen:
+                seen[key] = _roles(known, which, shape, modality, measurement.q_max)
+            q, roles = seen[key]
+            pattern = powder_pattern(q, np.abs((scattering(numbers, q, modality) * roles).sum(axis=0)) ** 2)
             scale = float(np.sqrt(abs(np.linalg.det(shape) / np.linalg.det(cell))))
             yield _Trial(template, numbers[which], scale, pattern, float(pattern @ query))
+
+
+def _roles(
+    known: Structure, which: np.ndarray, shape: np.ndarray, modality: Modality, q_max: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frequencies of the nodes of a cell, 1/Å, and what the sites of each role add there per unit scattering, (E, K)."""
+    indices = nodes(shape, q_max)
+    g = indices @ np.linalg.inv(shape).T
+    waves = np.exp(-2j * np.pi * known.frac_coords[:, :2] @ indices.T)
+    roles = np.zeros((int(which.max()) + 1, len(indices)), dtype=complex)
+    np.add.at(roles, which, waves)
+    return np.linalg.norm(g, axis=1), roles * transfer(g, REFERENCE_OPTICS[modality])
 
 
 def assignments(
