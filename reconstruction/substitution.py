@@ -202,7 +202,7 @@ def _trials(
 def _roles(
     known: Structure, which: np.ndarray, shape: np.ndarray, modality: Modality, q_max: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frequencies of a cell's nodes, 1/Å, and what the sites of each role add there per unit scattering, shape (E, K)."""
+    """Frequencies of a cell's nodes, 1/Å, and what each role's sites add there per unit scattering, shape (E, K)."""
     indices = nodes(shape, q_max)
     g = indices @ np.linalg.inv(shape).T
     waves = np.exp(-2j * np.pi * known.frac_coords[:, :2] @ indices.T)
