@@ -79,7 +79,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         cell_model=model,
         cell_residual=((level - model) / error).astype(np.float32),
         columns=columns,
-        z_source="template",
+        z_source="bond lengths" if candidate.origin == "free" else "template",
         warnings=candidates.lattice.warnings,
         chi2=refined.chi2,
     )

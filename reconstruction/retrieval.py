@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pymatgen.core import Composition
@@ -17,6 +17,7 @@ from reconstruction.query import search
 from reconstruction.records import Candidates
 from reconstruction.spectrum import highest_frequency
 from reconstruction.substitution import substitutions
+from reconstruction.template_free import build_free
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions
         pool = library.rows(exclude=options.exclude, kinds=kinds)
         candidates += substitutions(measurement, library, pool, micrograph.modality, elements, formula)
         searched += len(pool)
+    if options.template_free and (elements or formula):
+        candidates += build_free(replace(micrograph, elements=elements, formula=formula), measurement)
     found = ranked(candidates)
     return Candidates(found[: options.keep], lattice, margin(found), searched)
 
