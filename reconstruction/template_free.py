@@ -84,8 +84,9 @@ def build_free(
 
     Returns
     -------
-    Candidates with the origin ``"free"``; the log prior of chemistry and bonds is theirs. None when neither formula nor elements are known (an image in arbitrary units fixes the ratio of the
-    scattering of its columns and nothing that names an element), or when no filling of the columns fits.
+    Candidates with the origin ``"free"``; the log prior of chemistry and bonds is theirs. None when neither formula nor
+    elements are known (an image in arbitrary units fixes the ratio of the scattering of its columns and nothing that
+    names an element), or when no filling of the columns fits.
     """
     elements, formula = _known(micrograph)
     if not elements:
