@@ -100,7 +100,7 @@ def deconvolve(
     g = indices @ np.linalg.inv(cell).T
     q = np.linalg.norm(g, axis=1)
     c = sign * gather(measurement, matrix, indices)
-    weights = weigh(c, measurement.spectrum.noise(q), measurement, MODEL_ERROR)
+    weights = weigh(c, q, measurement, MODEL_ERROR)
     shape = mean_shape(elements, q, measurement)
     basis = transfer_basis(q, measurement.q_max)
     fit = ColumnFit(c, weights, g, basis, shape * transfer(g, measurement.optics))

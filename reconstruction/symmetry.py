@@ -18,7 +18,6 @@ from microscopy.errors import ReconstructionError
 from microscopy.slab import plane_cell, slab
 from reconstruction.operations import (
     EXACT,
-    along_x,
     averaged_positions,
     fold,
     layer_dataset,
@@ -179,14 +178,6 @@ def _try(structure: Structure, tolerance: float) -> _Trial | None:
     if np.linalg.norm(moves, axis=1).max() > tolerance:
         return None
     return _Trial(tolerance, int(check.number), str(check.international), len(check.rotations), symmetrised, moves)
-
-
-def symmetric_metric(
-    structure: Structure, cell: Float[np.ndarray, "2 2"], tolerance: float = 0.05
-) -> Float[np.ndarray, "2 2"]:
-    """Give a measured cell the metric symmetry of a structure described in the same basis; a comes to lie along +x."""
-    dataset = layer_dataset(structure, tolerance)
-    return along_x(cell) if dataset is None else symmetric_cell(cell, np.asarray(dataset.rotations)[:, :2, :2])
 
 
 def _plateaus(trials: Sequence[_Trial]) -> list[list[_Trial]]:
