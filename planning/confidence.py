@@ -18,7 +18,7 @@ from pymatgen.core import Composition
 from microscopy.micrograph import Micrograph
 from microscopy.slab import plane_cell
 from reconstruction.distortion import deformation
-from reconstruction.hypotheses import log_posterior
+from reconstruction.hypotheses import log_posterior, same_hypothesis
 from reconstruction.records import Candidates, Reconstruction
 
 MODEL = Path(__file__).with_name("confidence.json")
@@ -50,7 +50,7 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         Å, largest move of a site from the hypothesis, up to 0.5.
     """
     candidate = reconstruction.candidate
-    leads = candidates.items[0] is candidate or candidates.items[0].template == candidate.template
+    leads = same_hypothesis(candidates.items[0], candidate)
     lead = candidates.margin if leads else log_posterior(candidate) - log_posterior(candidates.items[0])
     symbols = {site.specie.symbol for site in candidate.structure}
     composition = candidate.structure.composition.reduced_composition

@@ -29,6 +29,9 @@ SAME_PATTERN = 0.97
 """Area per atom and fingerprint within which two slabs of one composition are the same material: what relaxation
 with another functional changes."""
 
+SAME_LIKELIHOOD, SAME_HEIGHT = 2.0, 0.3
+"""Log likelihood, and Å of height, within which two made models of one composition are one."""
+
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
@@ -105,14 +108,42 @@ def hypothesise(
 
 
 def ranked(candidates: Sequence[Candidate]) -> tuple[Candidate, ...]:
-    """Candidates, likeliest first, with their posterior probabilities."""
+    """Candidates, likeliest first and each structure once, with their posterior probabilities."""
     if not candidates:
         return ()
-    ordered = sorted(candidates, key=log_posterior, reverse=True)
+    ordered: list[Candidate] = []
+    for candidate in sorted(candidates, key=log_posterior, reverse=True):
+        if not any(_says_the_same(candidate, other) for other in ordered):
+            ordered.append(candidate)
     logs = np.array([log_posterior(c) for c in ordered])
     weights = np.exp(logs - logs.max())
     weights /= weights.sum()
     return tuple(replace(c, probability=float(w)) for c, w in zip(ordered, weights, strict=True))
+
+
+def same_hypothesis(first: Candidate, second: Candidate) -> bool:
+    """Whether two candidates are one, though each may have been read from its own file."""
+    return (first.template, first.origin, first.log_likelihood, first.log_prior) == (
+        second.template,
+        second.origin,
+        second.log_likelihood,
+        second.log_prior,
+    )
+
+
+def _says_the_same(first: Candidate, second: Candidate) -> bool:
+    """Whether two models that were made, not known, are one structure: alike to the image, and as high."""
+    if "template" in (first.origin, second.origin) or first.structure.composition != second.structure.composition:
+        return False
+    alike = abs(first.log_likelihood - second.log_likelihood) < SAME_LIKELIHOOD
+    return alike and float(np.abs(_heights(first.structure) - _heights(second.structure)).max()) < SAME_HEIGHT
+
+
+def _heights(structure: Structure) -> np.ndarray:
+    """Distances from the middle plane in Å, by element and size."""
+    z = structure.cart_coords[:, 2]
+    z = np.abs(z - (z.max() + z.min()) / 2)
+    return np.asarray(z[np.lexsort((z, structure.atomic_numbers))])
 
 
 def log_posterior(candidate: Candidate) -> float:

@@ -172,11 +172,11 @@ def failure(
 
 def alternatives(candidates: Candidates, chosen: Reconstruction) -> tuple[Candidate, ...]:
     """Other hypotheses worth showing, best first."""
+    from reconstruction.hypotheses import same_hypothesis
+
     best = chosen.candidate
     others = [
-        each
-        for each in candidates.items
-        if each.probability >= MIN_PROBABILITY and (each.template, each.origin) != (best.template, best.origin)
+        each for each in candidates.items if each.probability >= MIN_PROBABILITY and not same_hypothesis(each, best)
     ]
     return tuple(others[:ALTERNATIVES])
 
