@@ -115,9 +115,8 @@ def split(
     scans = np.hypot([CALIBRATED_SIGMA, OFF_SIGMA], error)
     logs = np.array([evidence(scan) for scan in scans]) + np.log([1 - OFF, OFF])
     odds = np.exp(logs - np.logaddexp(*logs))
-    # One of the two happened: a mean of both cells would be the cell of neither.
-    scan = scans[int(np.argmax(odds))]
-    share = prior.sigma**2 / (prior.sigma**2 + scan**2)
+    # One of the two happened: a mean of both cells would be that of neither. A calibrated scan is believed as it is.
+    share = 1.0 if odds[0] >= odds[1] else prior.sigma**2 / (prior.sigma**2 + scans[1] ** 2)
     perfect = -(1 + dimension) * np.log(np.hypot(prior.sigma, scans[0])) - (2 - dimension) * np.log(scans[0])
     return Distortion(
         crystal=lying @ _exponential(share * _matrix(size, kept)),

@@ -12,6 +12,7 @@ from microscopy.micrograph import Micrograph, Modality
 from microscopy.slab import plane_cell
 from reconstruction.cell_average import cell_average
 from reconstruction.columns import find_columns
+from reconstruction.distortion import TEMPLATE
 from reconstruction.measurement import measure, supercell
 from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
 from reconstruction.refinement import POSITION_PRIOR, SITE_PRIOR, Refinement, refine_positions
@@ -55,7 +56,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
     regular = _slab(candidate, refined.frac, candidate.crystal)
     bias = SCAN_BIAS if candidate.scan_off > 0.5 else MODEL_BIAS
     sigma = float(np.hypot(np.median(refined.errors) * np.sqrt(max(refined.chi2, 1.0)), bias))
-    symmetry = layer_symmetry(regular, position_sigma=sigma)
+    symmetry = layer_symmetry(regular, position_sigma=sigma, cell_sigma=candidates.lattice.relative_error)
     average, error, columns = _average(micrograph, candidate, refined)
     model = cell_image(refined, average.shape)
     level = average - average.mean()
@@ -67,7 +68,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         a=a,
         b=b,
         gamma=gamma,
-        lattice_errors=_lattice_errors(candidates.lattice, candidate.cell),
+        lattice_errors=_lattice_errors(candidates.lattice, candidate),
         position_errors=refined.errors,
         layer_group=symmetry.number,
         layer_group_symbol=symmetry.symbol,
@@ -142,10 +143,16 @@ def _parameters(structure: Structure) -> tuple[float, float, float]:
     return float(lattice.a), float(lattice.b), float(lattice.gamma)
 
 
-def _lattice_errors(lattice: ImageLattice, cell: np.ndarray) -> np.ndarray:
-    """Standard errors of a, b (Å) and gamma (degrees), components taken as independent."""
+def _lattice_errors(lattice: ImageLattice, candidate: Candidate) -> np.ndarray:
+    """Standard errors of a, b (Å) and gamma (degrees), components taken as independent.
+
+    Of a cell that a distorted scan cannot tell, only the hypothesis is known, and how far crystals lie from theirs.
+    """
+    cell = candidate.cell
     errors = np.sqrt(supercell(cell, lattice).astype(float) ** 2 @ lattice.standard_errors**2)
     lengths = np.linalg.norm(cell, axis=1)
     along = np.sqrt((cell**2 * errors**2).sum(axis=1)) / lengths
     across = np.sqrt((cell[:, ::-1] ** 2 * errors**2).sum(axis=1)) / lengths
+    if candidate.scan_off > 0.5:
+        along = np.hypot(along, TEMPLATE.sigma * lengths)
     return np.array([along[0], along[1], np.rad2deg(np.hypot(*(across / lengths)))])

@@ -16,6 +16,7 @@ from scipy.stats import chi2
 
 from microscopy.errors import ReconstructionError
 from microscopy.slab import plane_cell, slab
+from reconstruction.distortion import deformation
 from reconstruction.operations import (
     EXACT,
     averaged_positions,
@@ -35,6 +36,8 @@ MAX_SHIFT_SIGMA = 4.0
 SEARCH_SIGMA = 12.0
 """spglib compares differences of differences of positions (error 2 sigma per component) for every pair of sites, so
 its tolerance has to be this much larger than one position error before chance stops hiding a group."""
+CELL_SIGMA = 0.0025
+"""No cell is known better than this, relative; its symmetry may stretch it by `MAX_SHIFT_SIGMA` times as much."""
 SIGMA_FLOOR = 0.005
 """Å. No model of the image is better than this, whatever the counting statistics say."""
 SIGNIFICANCE = 1e-3
@@ -83,7 +86,10 @@ class _Trial:
 
 
 def layer_symmetry(
-    structure: Structure, tolerances: Sequence[float] | None = None, position_sigma: float | None = None
+    structure: Structure,
+    tolerances: Sequence[float] | None = None,
+    position_sigma: float | None = None,
+    cell_sigma: float = 0.0,
 ) -> LayerSymmetry:
     """Find the layer group of a slab by sweeping the tolerance, and impose it.
 
@@ -100,6 +106,8 @@ def layer_symmetry(
         Å, the sweep.
     position_sigma
         In-plane standard error of a site, one component, Å.
+    cell_sigma
+        Relative standard error of the cell; read with ``position_sigma`` only.
 
     Returns
     -------
@@ -126,7 +134,13 @@ def layer_symmetry(
         best = max(plateaus, key=lambda run: (np.log(run[-1].tolerance / run[0].tolerance), run[0].operations))
     else:
         sigma = max(position_sigma, SIGMA_FLOOR)
-        allowed = [run for run in plateaus if _justified(run[0], sigma)]
+        stretch = MAX_SHIFT_SIGMA * max(cell_sigma, CELL_SIGMA)
+        allowed = [
+            run
+            for run in plateaus
+            if _justified(run[0], sigma)
+            and deformation(plane_cell(structure), plane_cell(run[0].symmetrised)) <= stretch
+        ]
         # The identity moves nothing, so P1 is justified even where spglib never reports it.
         best = max(allowed, key=lambda run: run[0].operations) if allowed else [_trivial(structure, sweep[0])]
     first = best[0]
