@@ -221,12 +221,14 @@ def _attempts(
     search = Search(settings.retrieval)
     tried: list[Branch] = []
     done: list[Attempt] = []
+    likeness = 0.0
     while True:
         verdict: Ref | None = None
         hypotheses = 0
         try:
             candidates = journal.call(steps.retrieve, micrograph, library, search.options)
             hypotheses = len(load(candidates).items)
+            likeness = max(likeness, load(candidates).likeness)
             rank = search.rank if search.rank < hypotheses else None
             done.append(_attempt(micrograph, candidates, rank, potential, settings, journal))
             verdict = done[-1].verdict
@@ -237,6 +239,7 @@ def _attempts(
         situation = Situation(
             candidates_left=max(0, hypotheses - search.rank - 1),
             element_filter=search.options.use_elements and restricted,
+            likeness=likeness,
         )
         decision = journal.call(steps.plan, verdict, tuple(tried), situation, settings.planner, settings.max_attempts)
         journal.decisions.append(decision)

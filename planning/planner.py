@@ -30,6 +30,10 @@ FOR_FIT = (Branch.WIDEN_SEARCH, Branch.SUBSTITUTE, Branch.TEMPLATE_FREE, Branch.
 """After any other check, the structure does not explain the image: look further, in the order of how often that helps.
 The next hypothesis fits worse."""
 
+ALIKE = 0.9
+"""Correlation from which a known structure seen through a distorted scan is not given up for one that is made to fit:
+whatever bends the scan also bends what is made of it, and freedom always fits better."""
+
 FOR_STABILITY = (Branch.NEXT_TEMPLATE, Branch.WIDEN_SEARCH)
 
 
@@ -43,10 +47,13 @@ class Situation:
         Hypotheses of the last search that have not been tried.
     element_filter
         Whether elements or a formula given by the user restricted the last search: what can be dropped, or built with.
+    likeness
+        Best correlation so far of a known structure seen through a distorted scan.
     """
 
     candidates_left: int
     element_filter: bool
+    likeness: float = 0.0
 
 
 def plan(
@@ -120,7 +127,9 @@ def _possible(branch: Branch, tried: Sequence[Branch], situation: Situation) -> 
     match branch:
         case Branch.NEXT_TEMPLATE:
             return situation.candidates_left > 0
-        case Branch.SUBSTITUTE | Branch.TEMPLATE_FREE | Branch.DROP_ELEMENT_FILTER:
+        case Branch.SUBSTITUTE | Branch.TEMPLATE_FREE:
+            return situation.element_filter and situation.likeness < ALIKE and branch not in tried
+        case Branch.DROP_ELEMENT_FILTER:
             return situation.element_filter and branch not in tried
         case _:
             return branch not in tried

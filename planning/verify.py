@@ -191,7 +191,8 @@ def _energy_checks(relaxation: Relaxation) -> list[Check]:
 
 def _status(checks: list[Check], reconstruction: Reconstruction, probability: float) -> Status:
     failed = {check.name for check in checks if not check.passed}
-    unlike = reconstruction.candidate.correlation < UNLIKE or probability < HOPELESS_CONFIDENCE
+    fit = reconstruction.candidate.correlation
+    unlike = fit < UNLIKE or (fit < FIT and probability < HOPELESS_CONFIDENCE)
     if failed & REJECTING or unlike:
         return Status.REJECTED
     if failed or probability < ACCEPTED_CONFIDENCE:

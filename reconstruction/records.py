@@ -118,6 +118,12 @@ class Candidates:
     margin: float
     searched: int
 
+    @property
+    def likeness(self) -> float:
+        """Best correlation of a known structure that is seen through a distorted scan; zero without one."""
+        known = (each.correlation for each in self.items if each.origin == "template" and each.scan_off > 0.5)
+        return max(known, default=0.0)
+
 
 @dataclass(frozen=True)
 class PointDefect:

@@ -76,3 +76,9 @@ def test_a_run_ends_within_the_bound_and_never_takes_an_illegal_branch(
         tried.append(decision.branch)
     else:
         pytest.fail("more attempts than allowed")
+
+
+def test_a_known_structure_behind_a_distorted_scan_is_not_given_up_for_a_made_one() -> None:
+    bad = verdict(Status.AMBIGUOUS, "fit")
+    assert legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.94)) == ()
+    assert Branch.SUBSTITUTE in legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.7))
