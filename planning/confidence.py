@@ -27,6 +27,11 @@ LEAD = 12.5
 """Log odds beyond which a larger lead says no more."""
 
 
+CLOSE_FIT, AT_NOISE, SAME_CELL = 0.03, 0.1, 0.3
+"""Misfit, log₁₀ χ² and strain (percent) within which a model is as good as the image allows: beyond these steps, more
+of each says less."""
+
+
 def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Reconstruction) -> dict[str, float]:
     """What the confidence looks at.
 
@@ -48,6 +53,8 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         1 when the structure was made from other elements, or from the image alone.
     shift
         Å, largest move of a site from the hypothesis, up to 0.5.
+    close_fit, at_noise, same_cell
+        The first of these within ``CLOSE_FIT``, ``AT_NOISE`` and ``SAME_CELL``, as shares of them.
     """
     candidate = reconstruction.candidate
     leads = same_hypothesis(candidates.items[0], candidate)
@@ -58,7 +65,7 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         named = Composition(micrograph.formula).reduced_composition == composition
     else:
         named = set(micrograph.elements or ()) == symbols
-    return {
+    values = {
         "misfit": float(np.sqrt(max(0.0, 1 - candidate.correlation))),
         "chi2": float(np.log10(np.clip(reconstruction.chi2, 0.3, 1e3))),
         "lead": float(np.clip(lead, -LEAD, LEAD)) / LEAD,
@@ -69,6 +76,11 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         "guess": float(candidate.origin == "substitution"),
         "free": float(candidate.origin == "free"),
         "shift": min(float(moves(reconstruction).max()), 0.5),
+    }
+    return values | {
+        "close_fit": min(values["misfit"] / CLOSE_FIT, 1.0),
+        "at_noise": float(np.clip(values["chi2"] / AT_NOISE, -1, 1)),
+        "same_cell": min(values["strain"] / SAME_CELL, 1.0),
     }
 
 
