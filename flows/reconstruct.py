@@ -28,6 +28,9 @@ from tasks.store import Ref, load
 WIDE_STRAIN = 0.20
 """Largest strain of a widened search: pixel sizes in files are off by up to 10 %, scans are sheared by as much."""
 
+KNOWN_FIRST = 0.2
+"""By how much surer a structure must be that was made to fit, before it is preferred to a known one."""
+
 RANK = {Status.ACCEPTED: 2, Status.AMBIGUOUS: 1, Status.REJECTED: 0}
 
 logger = logging.getLogger("automat")
@@ -288,7 +291,8 @@ def _relaxed(
 
 def _merit(attempt: Attempt) -> tuple[int, float]:
     verdict = load(attempt.verdict)
-    return RANK[verdict.status], verdict.confidence
+    known = attempt.reconstruction is None or load(attempt.reconstruction).candidate.origin == "template"
+    return RANK[verdict.status], verdict.confidence - (0.0 if known else KNOWN_FIRST)
 
 
 def _failed(path: Path, source: SourceFile | None, error: Exception, journal: Journal, out: Path) -> Outcome:
