@@ -18,7 +18,7 @@ from pymatgen.core import Composition
 from microscopy.micrograph import Micrograph
 from microscopy.slab import plane_cell
 from reconstruction.distortion import deformation
-from reconstruction.hypotheses import log_posterior, same_hypothesis
+from reconstruction.hypotheses import lead
 from reconstruction.records import Candidates, Reconstruction
 
 MODEL = Path(__file__).with_name("confidence.json")
@@ -57,8 +57,6 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         The first of these within ``CLOSE_FIT``, ``AT_NOISE`` and ``SAME_CELL``, as shares of them.
     """
     candidate = reconstruction.candidate
-    leads = same_hypothesis(candidates.items[0], candidate)
-    lead = candidates.margin if leads else log_posterior(candidate) - log_posterior(candidates.items[0])
     symbols = {site.specie.symbol for site in candidate.structure}
     composition = candidate.structure.composition.reduced_composition
     if micrograph.formula:
@@ -68,7 +66,7 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
     values = {
         "misfit": float(np.sqrt(max(0.0, 1 - candidate.correlation))),
         "chi2": float(np.log10(np.clip(reconstruction.chi2, 0.3, 1e3))),
-        "lead": float(np.clip(lead, -LEAD, LEAD)) / LEAD,
+        "lead": float(np.clip(lead(candidates, candidate), -LEAD, LEAD)) / LEAD,
         "strain": 100 * min(deformation(plane_cell(candidate.structure), candidate.crystal), 0.25),
         "scan": 100 * min(deformation(candidate.crystal, candidate.cell), 0.25),
         "signal": float(np.log10(1 + max(candidate.log_likelihood, 0.0))),

@@ -16,7 +16,7 @@ from planning.ambiguity import remedy
 from planning.confidence import confidence, moves
 from planning.records import Check, Status, Verdict
 from reconstruction.distortion import deformation
-from reconstruction.hypotheses import log_posterior, same_hypothesis
+from reconstruction.hypotheses import lead
 from reconstruction.records import Candidates, Reconstruction
 
 LATTICE_SIGNIFICANCE = 4.0
@@ -132,8 +132,7 @@ def _lattice_checks(candidates: Candidates) -> list[Check]:
 
 def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> list[Check]:
     candidate = reconstruction.candidate
-    leads = bool(candidates.items) and same_hypothesis(candidates.items[0], candidate)
-    margin = candidates.margin if leads else log_posterior(candidate) - log_posterior(candidates.items[0])
+    margin = lead(candidates, candidate)
     strain = deformation(plane_cell(candidate.structure), candidate.crystal)
     strain_limit = STRAIN if candidate.origin == "template" else STRAIN_OF_A_GUESS
     return [

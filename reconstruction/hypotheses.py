@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from jaxtyping import Float
 from pymatgen.core import Lattice, Structure
 
 from library.fingerprint import REFERENCE_OPTICS, fingerprint
@@ -15,7 +16,7 @@ from microscopy.slab import plane_cell
 from reconstruction.alignment import Alignment
 from reconstruction.distortion import TEMPLATE, CellPrior
 from reconstruction.measurement import Measurement
-from reconstruction.records import Candidate
+from reconstruction.records import Candidate, Candidates
 from reconstruction.registration import ROTATIONS, Registration, refine
 
 TEMPERATURE = 8.0
@@ -131,19 +132,26 @@ def same_hypothesis(first: Candidate, second: Candidate) -> bool:
     )
 
 
+def lead(candidates: Candidates, candidate: Candidate) -> float:
+    """Log odds of a candidate over the next different structure or, where another one leads, over that."""
+    best = candidates.items[0]
+    leads = same_hypothesis(best, candidate)
+    return candidates.margin if leads else log_posterior(candidate) - log_posterior(best)
+
+
 def _says_the_same(first: Candidate, second: Candidate) -> bool:
     """Whether two models that were made, not known, are one structure: alike to the image, and as high."""
     if "template" in (first.origin, second.origin) or first.structure.composition != second.structure.composition:
         return False
     alike = abs(first.log_likelihood - second.log_likelihood) < SAME_LIKELIHOOD
-    return alike and float(np.abs(_heights(first.structure) - _heights(second.structure)).max()) < SAME_HEIGHT
+    heights = [from_middle(each.structure.cart_coords[:, 2], each.structure.atomic_numbers) for each in (first, second)]
+    return alike and float(np.abs(heights[0] - heights[1]).max()) < SAME_HEIGHT
 
 
-def _heights(structure: Structure) -> np.ndarray:
-    """Distances from the middle plane in Å, by element and size."""
-    z = structure.cart_coords[:, 2]
+def from_middle(z: Float[np.ndarray, " N"], numbers: Sequence[int]) -> Float[np.ndarray, " N"]:
+    """Distances from the middle plane, in the unit of z, by element and size: what like projections may differ in."""
     z = np.abs(z - (z.max() + z.min()) / 2)
-    return np.asarray(z[np.lexsort((z, structure.atomic_numbers))])
+    return np.asarray(z[np.lexsort((z, np.asarray(numbers)))])
 
 
 def log_posterior(candidate: Candidate) -> float:

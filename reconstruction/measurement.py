@@ -96,6 +96,12 @@ def gather(
     return np.where(inside, grid[position[..., 0], position[..., 1]], 0.0)
 
 
+def correlation(gain: float, c: np.ndarray, weights: np.ndarray, noise: np.ndarray) -> float:
+    """Weighted correlation, 0 to 1, of coefficients with a model that gains this log likelihood over noise."""
+    available = float((weights * np.maximum(np.abs(c) ** 2 - noise, 0)).sum())
+    return min(1.0, float(np.sqrt(max(gain, 0.0) / available))) if available > 0 else 0.0
+
+
 def weigh(c: np.ndarray, q: np.ndarray, measurement: Measurement, model_error: float) -> np.ndarray:
     """Inverse variance of a coefficient at q (1/Å): its noise, and what the linear model gets wrong.
 

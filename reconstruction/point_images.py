@@ -20,12 +20,12 @@ from jaxtyping import Float, Float32, Int
 from scipy.ndimage import map_coordinates
 
 from library.fingerprint import Q_MAX, nodes
-from microscopy.linear import scattering, transfer
+from microscopy.linear import scattering
 from microscopy.micrograph import Micrograph
 from microscopy.optics import Optics
 from reconstruction.measurement import MODEL_FLOOR
 from reconstruction.records import Candidate, Reconstruction
-from reconstruction.registration import MODEL_ERROR, transfer_basis
+from reconstruction.registration import MODEL_ERROR, corrected_transfer
 from reconstruction.spectrum import MAX_SIDE, Spectrum, highest_frequency, pixel_size, spectrum
 
 REACH = 5.0
@@ -82,10 +82,10 @@ class _AtomImage:
     def shared(self, g: Float[np.ndarray, "K 2"]) -> Float[np.ndarray, " K"]:
         """Factor that all elements share at spatial frequencies (x, y) in 1/Å."""
         q = np.linalg.norm(g, axis=-1)
-        seen = transfer(g, self.optics, self.candidate.detector_rotation)
-        if self.candidate.transfer_terms:
-            basis = transfer_basis(q, min(Q_MAX, 0.95 * self.q_max))
-            seen = seen * (1 + np.array(self.candidate.transfer_terms) @ basis)
+        fitted_to = min(Q_MAX, 0.95 * self.q_max)
+        seen = corrected_transfer(
+            g, self.optics, self.candidate.detector_rotation, self.candidate.transfer_terms, fitted_to
+        )
         return self.amplitude * seen * np.exp(-self.candidate.damping * q**2) * (q < self.q_max)
 
     def of(self, numbers: Int[np.ndarray, " E"], q: Float[np.ndarray, " K"]) -> Float[np.ndarray, "E K"]:

@@ -54,7 +54,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
     scale, shear = calibration(candidate)
     structure = _slab(candidate, refined.frac, candidate.cell)
     regular = _slab(candidate, refined.frac, candidate.crystal)
-    bias = SCAN_BIAS if candidate.scan_off > 0.5 else MODEL_BIAS
+    bias = SCAN_BIAS if candidate.scan_distorted else MODEL_BIAS
     sigma = float(np.hypot(np.median(refined.errors) * np.sqrt(max(refined.chi2, 1.0)), bias))
     symmetry = layer_symmetry(regular, position_sigma=sigma, cell_sigma=candidates.lattice.relative_error)
     average, error, columns = _average(micrograph, candidate, refined)
@@ -153,6 +153,6 @@ def _lattice_errors(lattice: ImageLattice, candidate: Candidate) -> np.ndarray:
     lengths = np.linalg.norm(cell, axis=1)
     along = np.sqrt((cell**2 * errors**2).sum(axis=1)) / lengths
     across = np.sqrt((cell[:, ::-1] ** 2 * errors**2).sum(axis=1)) / lengths
-    if candidate.scan_off > 0.5:
+    if candidate.scan_distorted:
         along = np.hypot(along, TEMPLATE.sigma * lengths)
     return np.array([along[0], along[1], np.rad2deg(np.hypot(*(across / lengths)))])

@@ -104,6 +104,11 @@ class Candidate:
     detector_rotation: float | None = None
     transfer_terms: tuple[float, ...] = ()
 
+    @property
+    def scan_distorted(self) -> bool:
+        """Whether the scan, rather than the crystal, is likelier to be what differs from the hypothesis."""
+        return self.scan_off > 0.5
+
 
 @dataclass(frozen=True, eq=False)
 class Candidates:
@@ -121,7 +126,7 @@ class Candidates:
     @property
     def likeness(self) -> float:
         """Best correlation of a known structure that is seen through a distorted scan; zero without one."""
-        known = (each.correlation for each in self.items if each.origin == "template" and each.scan_off > 0.5)
+        known = (each.correlation for each in self.items if each.origin == "template" and each.scan_distorted)
         return max(known, default=0.0)
 
 

@@ -14,10 +14,10 @@ import numpy as np
 from jaxtyping import Complex, Float, Int
 
 from library.fingerprint import nodes
-from microscopy.linear import scattering, transfer
-from reconstruction.measurement import Measurement, gather, supercell, weigh
+from microscopy.linear import scattering
+from reconstruction.measurement import Measurement, correlation, gather, supercell, weigh
 from reconstruction.records import Candidate
-from reconstruction.registration import MODEL_ERROR, transfer_basis
+from reconstruction.registration import MODEL_ERROR, corrected_transfer
 
 POSITION_PRIOR = 0.08
 """Å, standard deviation of a site about its place in the hypothesis: what relaxation with another functional moves."""
@@ -87,9 +87,9 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
     q = np.linalg.norm(own, axis=1)
     numbers = np.array(candidate.structure.atomic_numbers)
     elements, which = np.unique(numbers, return_inverse=True)
-    seen = transfer(own, measurement.optics, candidate.detector_rotation)
-    if candidate.transfer_terms:
-        seen = seen * (1 + np.array(candidate.transfer_terms) @ transfer_basis(q, measurement.q_max))
+    seen = corrected_transfer(
+        own, measurement.optics, candidate.detector_rotation, candidate.transfer_terms, measurement.q_max
+    )
     factors = scattering(elements, q, measurement.optics.modality)[which] * seen
 
     start = candidate.structure.frac_coords[:, :2]
@@ -134,7 +134,6 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
     weights = root**2
     gain = float((weights * (np.abs(c) ** 2 - np.abs(c - model) ** 2)).sum())
     noise = measurement.spectrum.noise(np.linalg.norm(g, axis=1))
-    available = float((weights * np.maximum(np.abs(c) ** 2 - noise, 0)).sum())
     return Refinement(
         frac=start + (moved - common) @ inverse,
         errors=np.sqrt(np.maximum(variances, 0.0)),
@@ -144,7 +143,7 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
         coefficients=model,
         chi2=float((np.abs(c - model) ** 2 * weights).mean()),
         log_likelihood=gain - 0.5 * float((moved**2).sum()) / prior**2,
-        correlation=min(1.0, float(np.sqrt(max(gain, 0.0) / available))) if available > 0 else 0.0,
+        correlation=correlation(gain, c, weights, noise),
     )
 
 

@@ -18,10 +18,11 @@ from pymatgen.core import Structure
 
 from library.fingerprint import nodes
 from microscopy.linear import INCOHERENT_EXPONENT, projected_scattering, transfer
+from microscopy.optics import Optics
 from microscopy.slab import plane_cell
 from reconstruction.alignment import DAMPING, Alignment
 from reconstruction.distortion import TEMPLATE, CellPrior, Distortion, deformation, split
-from reconstruction.measurement import Measurement, gather, weigh
+from reconstruction.measurement import Measurement, correlation, gather, weigh
 
 MODEL_ERROR = 0.015
 """Relative error of a coefficient of the linear model, detector fitted; it differs by 0.5 to 2 % from multislice."""
@@ -99,7 +100,6 @@ def refine(
     if gain > 0:
         amplitude, terms, more = _correct_transfer(c, model, weights, transfer_basis(q, measurement.q_max), amplitude)
         gain += more
-    available = float((weights * np.maximum(np.abs(c) ** 2 - noise, 0)).sum())
     return Registration(
         cell=cell,
         distortion=distortion,
@@ -109,10 +109,20 @@ def refine(
         rotation=rotation,
         transfer_terms=terms,
         log_likelihood=gain,
-        correlation=min(1.0, float(np.sqrt(max(gain, 0.0) / available))) if available > 0 else 0.0,
+        correlation=correlation(gain, c, weights, noise),
         strain=deformation(plane_cell(structure), cell),
         index=int(abs(round(float(np.linalg.det(alignment.matrix))))),
     )
+
+
+def corrected_transfer(
+    g: Float[np.ndarray, "K 2"], optics: Optics, rotation: float | None, terms: Sequence[float], q_max: float
+) -> Float[np.ndarray, " K"]:
+    """Transfer at g (1/Å) of a detector turned by ``rotation`` degrees, with the corrections fitted up to q_max."""
+    seen = transfer(g, optics, rotation)
+    if not len(terms):
+        return seen
+    return np.asarray(seen * (1 + np.array(terms) @ transfer_basis(np.linalg.norm(g, axis=-1), q_max)))
 
 
 def transfer_basis(q: Float[np.ndarray, " K"], q_max: float) -> Float[np.ndarray, "T K"]:

@@ -28,7 +28,7 @@ from microscopy.micrograph import Modality
 from microscopy.slab import plane_cell
 from reconstruction.alignment import align, alignments
 from reconstruction.distortion import GUESS
-from reconstruction.hypotheses import Proposal, log_posterior, register
+from reconstruction.hypotheses import Proposal, from_middle, log_posterior, register
 from reconstruction.measurement import Measurement
 from reconstruction.query import image_fingerprint
 from reconstruction.records import Candidate
@@ -77,9 +77,7 @@ class _Trial:
     @property
     def heights(self) -> Float[np.ndarray, " N"]:
         """Distances from the middle plane, Å, by element and size: what two projections alike may differ in."""
-        z = self.template.structure.cart_coords[:, 2] * self.scale
-        z = np.abs(z - (z.max() + z.min()) / 2)
-        return np.asarray(z[np.lexsort((z, self.numbers))])
+        return from_middle(self.template.structure.cart_coords[:, 2] * self.scale, self.numbers.tolist())
 
     def structure(self) -> Structure:
         """The slab, scaled alike in all directions: the shape of the image's cell is met on registration."""

@@ -439,7 +439,7 @@ def _calibration(micrograph: Micrograph, found: Reconstruction | None) -> Calibr
         sentences.append(f"Lengths in the image are {size} than in the template; check the pixel size.")
     if abs(found.shear) > CALIBRATION_TOLERANCE:
         sentences.append(f"The image is sheared by {100 * abs(found.shear):.1f} %; scan distortion or drift is likely.")
-    if sentences and found.candidate.scan_off > 0.5:
+    if sentences and found.candidate.scan_distorted:
         sentences.append("The structure has the cell of the crystal, with that taken out.")
     return CalibrationResult(scale=found.scale, shear=found.shear, warning=" ".join(sentences) or None)
 
