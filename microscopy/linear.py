@@ -111,7 +111,7 @@ def transfer(g: Float[np.ndarray, "K 2"], optics: Optics, rotation: float | None
     if optics.modality in INCOHERENT_EXPONENT:
         return _aperture_autocorrelation(q / optics.cutoff)
     inner, outer = optics.angles
-    table = _quadrant_transfer(inner / optics.convergence_angle, outer / optics.convergence_angle)
+    table = quadrant_transfer(inner / optics.convergence_angle, outer / optics.convergence_angle)
     if rotation is None:
         angles, rings = np.zeros_like(q), table.mean(axis=0, keepdims=True).repeat(2, axis=0)
     else:
@@ -128,7 +128,7 @@ def _aperture_autocorrelation(x: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _quadrant_transfer(inner: float, outer: float) -> np.ndarray:
+def quadrant_transfer(inner: float, outer: float) -> np.ndarray:
     """Transfer of a quadrant detector on a grid of azimuth (0 to 45°) and q / cut-off (0 to 1), maximum 1.
 
     ``inner`` and ``outer`` are in units of the convergence angle. In the weak-phase limit a segment with weight W

@@ -1,0 +1,27 @@
+"""MOE-DIVAESR: a trained mixture of denoising and super-resolving variational autoencoders.
+
+After the first module of AutoMat (arXiv 2505.12650). A gate with the topology of ResNet-18 looks at the image and
+weights experts, each a variational U-Net for one kind of image: what the detector sees (phase or incoherent
+scattering) and how noisy it is. Working grid: 0.2 Å/px, which holds everything a probe of today transfers
+(2α/λ < 2.5 1/Å); output: 0.1 Å/px.
+
+=================  =====================================================================
+``configuration``  what describes a network, stored beside its weights
+``grids``          cosine transforms: resampling without aliasing, integration of gradients
+``preparation``    what a network sees: scaled image, background, mask
+``spectral``       a learned filter over the whole Fourier plane, which sees every unit cell at once
+``expert``         the variational U-Net with sub-pixel output
+``gate``           ResNet-18 topology on one channel
+``mixture``        routing: one expert, the best k, or all of them
+``losses``         what is minimised, and why
+``bank``           crystals as arrays, from which training images are made
+``specimens``      atoms in a field of view: grains, edges, defects, amorphous patches
+``imaging``        atoms to noisy images and their truth
+``training``       the LightningModule
+``train``          the training run: ``python -m models.divaesr.train``
+``weights``        safetensors with a manifest
+``inference``      images of any size: tiles, no seams, spread of the experts
+=================  =====================================================================
+
+Everything up to ``train`` needs torch, lightning and NumPy only, so that it also runs on a machine that has no more.
+"""
