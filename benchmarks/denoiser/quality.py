@@ -1,0 +1,157 @@
+"""Suite ``quality``: how close each denoiser comes to the noise-free image, beside other people's denoisers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+
+from benchmarks.denoiser.output import Row, dose_text, with_error
+from benchmarks.denoiser.request import DENOISING_PEERS, Request
+from benchmarks.denoiser.views import RECORDED, restored, view
+from benchmarks.materials import Material
+from benchmarks.peers.compare import compare
+from benchmarks.peers.local import LOCAL, Local
+from benchmarks.peers.runner import Peer
+from benchmarks.peers.specimen import Specimen
+from benchmarks.tables import Table
+from library.store import EMBEDDED, Library
+from microscopy.micrograph import Modality
+
+DOSES: Mapping[Modality, tuple[float, ...]] = {
+    Modality.IDPC: (1e3, 1e4, 6e4),
+    Modality.HAADF: (1e4, 1e5, 1e6),
+}
+"""e/Å². A monolayer of light elements scatters 10⁻⁵ to 10⁻⁴ of the beam onto a HAADF detector: at 10⁴ e/Å² an image
+holds one electron in a hundred pixels, and below there is nothing to restore."""
+
+CONVENTIONAL = (RECORDED, "Gaussian", "non-local means", *(peer.name for peer in DENOISING_PEERS.values()))
+"""What a denoiser has to beat."""
+
+PREFIX = "denoiser "
+"""Before the name of a denoiser that is measured, as other people's may be called the same."""
+
+
+def rows(request: Request) -> Iterator[Row]:
+    """One row an image and competitor."""
+    library = Library.open(EMBEDDED)
+    for modality in request.modalities:
+        doses = request.doses or DOSES.get(modality, DOSES[Modality.IDPC])
+        for side in request.sides or (512,):
+            for dose in doses:
+                make = partial(specimen, modality=modality, dose=dose, side=side, request=request, library=library)
+                specimens = [make(material) for material in request.materials]
+                for row in compare(specimens, request.cache / "peers", competitors=competitors(request)):
+                    yield {"modality": str(modality), "side": side, **row}
+
+
+def specimen(
+    material: Material, *, modality: Modality, dose: float, side: int, request: Request, library: Library
+) -> Specimen:
+    """Noisy image of a material and the same without noise."""
+    noisy = view(material, modality, dose, request.seed, request.cells, side=side)
+    clean = view(material, modality, None, request.seed, request.cells, side=side)
+    return Specimen(material.id, noisy.micrograph, clean.micrograph.image, noisy.truth, library)
+
+
+def competitors(request: Request) -> list[Peer | Local]:
+    """Conventional filters, the peers asked for, and every denoiser."""
+    filters = [each for each in LOCAL if each.kind == "denoise" and each.name in CONVENTIONAL]
+    peers = [DENOISING_PEERS[name] for name in request.peers]
+    ours = [Local(PREFIX + name, "denoise", partial(_denoised, name)) for name in request.denoisers]
+    return [*filters, *peers, *ours]
+
+
+def _denoised(name: str, specimen: Specimen) -> np.ndarray:
+    # What the user knows of the composition is no business of a denoiser.
+    return restored(replace(specimen.micrograph, elements=None), name).image
+
+
+def tables(found: Sequence[Row]) -> list[Table]:
+    """Means with standard errors over images, and what each denoiser gains over the best of the conventional ones."""
+    return [_fidelity(found), _gain(found)]
+
+
+def _fidelity(found: Sequence[Row]) -> Table:
+    cells = []
+    for (modality, side, dose), group in _conditions(found).items():
+        for name, own in _by_competitor(group).items():
+            answered = [row for row in own if not row["problem"]]
+            cells.append(
+                (
+                    modality,
+                    str(side),
+                    dose_text(dose),
+                    name,
+                    f"{len(answered)} of {len(own)}",
+                    with_error([row["psnr"] for row in answered]),
+                    with_error([row["ssim"] for row in answered], ".3f"),
+                    with_error([row["structure_factor_error"] for row in answered], ".3f"),
+                    with_error([row["seconds"] for row in answered]),
+                )
+            )
+    columns = ("image", "side", "e/Å²", "by", "answered", "PSNR, dB", "SSIM", "structure-factor error", "seconds")
+    note = (
+        "Mean ± standard error over images. Edges of 16 pixels left out; every image scaled to the noise-free one by "
+        "least squares. Seconds on one thread."
+    )
+    return Table("Fidelity", columns, tuple(cells), note)
+
+
+def _gain(found: Sequence[Row]) -> Table:
+    cells = []
+    for (modality, side, dose), group in _conditions(found).items():
+        named = {
+            name: {row["id"]: row["psnr"] for row in own if not row["problem"]}
+            for name, own in _by_competitor(group).items()
+        }
+        bars = {name: psnr for name, psnr in named.items() if name in CONVENTIONAL and psnr}
+        best = max(bars, key=lambda name: float(np.mean(list(bars[name].values()))))
+        for name, psnr in named.items():
+            if not name.startswith(PREFIX):
+                continue
+            over_best = [value - bars[best][id] for id, value in psnr.items() if id in bars[best]]
+            over_each = [value - max(bar[id] for bar in bars.values() if id in bar) for id, value in psnr.items()]
+            cells.append(
+                (
+                    modality,
+                    str(side),
+                    dose_text(dose),
+                    name,
+                    best,
+                    with_error(over_best),
+                    with_error(over_each),
+                    f"{min(over_each):.2f}" if over_each else "–",
+                )
+            )
+    columns = (
+        "image",
+        "side",
+        "e/Å²",
+        "by",
+        "best of the others",
+        "PSNR over it, dB",
+        "over the best of each image",
+        "worst",
+    )
+    note = (
+        f"Paired differences, mean ± standard error. The others: {', '.join(CONVENTIONAL)}, as far as they answered; "
+        "the best of them on average, and, which is harder, of each image."
+    )
+    return Table("Gain over the best conventional denoiser", columns, tuple(cells), note)
+
+
+def _conditions(found: Sequence[Row]) -> dict[tuple, list[Row]]:
+    groups: dict[tuple, list[Row]] = {}
+    for row in found:
+        groups.setdefault((row["modality"], row["side"], row["dose"]), []).append(row)
+    return groups
+
+
+def _by_competitor(found: Sequence[Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for row in found:
+        groups.setdefault(row["competitor"], []).append(row)
+    return groups
