@@ -48,7 +48,7 @@ def rows(request: Request) -> Iterator[Row]:
 
 
 def specimen(
-    material: Material, *, modality: Modality, dose: float, side: int, request: Request, library: Library
+    material: Material, *, modality: Modality, dose: float | None, side: int, request: Request, library: Library
 ) -> Specimen:
     """Noisy image of a material and the same without noise."""
     noisy = view(material, modality, dose, request.seed, request.cells, side=side)

@@ -27,7 +27,7 @@ from benchmarks.denoiser.views import RECORDED, restored, view
 from benchmarks.tables import Table
 from microscopy.errors import AutoMatError
 from microscopy.micrograph import Micrograph, Modality
-from microscopy.simulation import Truth
+from microscopy.simulation_records import Truth
 
 DOSES = (1e4, 3e4, 6e4, None)
 

@@ -11,7 +11,8 @@ from benchmarks.evaluate import options
 from benchmarks.materials import Material
 from microscopy.micrograph import Micrograph, Modality
 from microscopy.optics import Optics
-from microscopy.simulation import Simulation, simulate
+from microscopy.simulation import simulate
+from microscopy.simulation_records import Simulation
 from models.denoising import DenoiseOptions, denoise
 
 RECORDED = "as recorded"

@@ -53,7 +53,7 @@ def test_a_denoiser_named_like_a_filter_is_not_its_own_bar() -> None:
 
 def test_gate_tables_name_the_kinds() -> None:
     weights = {"phase-low": 0.9, "phase-high": 0.1}
-    own = {"kind": "phase-low", "id": "a", "dose": 6e4, "problem": ""}
+    own = {"kind": "phase-low", "level": -5.0, "id": "a", "dose": 1e3, "problem": ""}
     rows = [
         own | {"expert": "", "weights": weights, "psnr": 30.0},
         own | {"expert": "phase-low", "weights": {"phase-low": 1.0}, "psnr": 31.0},
@@ -61,6 +61,7 @@ def test_gate_tables_name_the_kinds() -> None:
     confusion, experts = gate.tables(rows)
     assert confusion.cells[0][2] == "0.900"
     assert confusion.cells[0][-1].startswith("100.0 %")
+    assert confusion.cells[0][-2] == "1"
     assert experts.cells[0][-1] == "phase-low"
 
 
@@ -115,3 +116,17 @@ def test_the_view_is_the_same_at_every_dose(tmp_path) -> None:
     seen = [view(material, Modality.IDPC, dose, 1, tmp_path, side=64).truth for dose in (1e3, None)]
     assert np.array_equal(seen[0].matrix, seen[1].matrix)
     assert np.array_equal(seen[0].origin, seen[1].origin)
+
+
+def test_signal_to_noise_within_the_band() -> None:
+    """A wave of variance a half in white noise, of whose power the share of the band's area counts."""
+    y, x = np.mgrid[:256, :256] * 0.1
+    clean = np.cos(2 * np.pi * (0.7 * x + 0.3 * y))
+    noisy = clean + 0.5 * np.random.default_rng(0).normal(size=clean.shape)
+    share = np.pi * 2.0**2 * 0.1**2
+    assert gate.signal_to_noise(noisy, clean, (0.1, 0.1)) == pytest.approx(10 * np.log10(0.5 / 0.25 / share), abs=0.3)
+
+
+def test_kinds_of_images() -> None:
+    assert gate.kind(Modality.IDPC, 1.0) == "phase-low"
+    assert gate.kind(Modality.HAADF, 3.0) == "incoherent-high"
