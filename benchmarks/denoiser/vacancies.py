@@ -31,9 +31,11 @@ from microscopy.simulation_records import Truth
 
 DOSES = (1e4, 3e4, 6e4, None)
 
-CENTRE, SURROUNDINGS = 0.35, 1.0
+CENTRE, SURROUNDINGS = 0.2, 0.7
 """Å, standard deviations of the Gaussians over a column and over what it is compared with. The noise of iDPC is
-largest where the image varies slowly: without surroundings, the recorded image would be judged by its background."""
+largest where the image varies slowly: without surroundings, the recorded image would be judged by its background.
+The best of twenty pairs of widths tried, by the AUC of *recorded* images of three materials (seed 7): no denoiser was
+looked at, and recorded images are favoured. On the materials of that seed their AUC is therefore optimistic."""
 
 EDGE = 2.5
 """Å along the edges that are not judged: the surroundings of a column must be seen whole."""
