@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -38,17 +40,19 @@ def test_gain_is_paired_and_over_the_best_of_each_image() -> None:
         *(psnr_row("Gaussian", value, id) for value, id in ((22.0, "a"), (20.0, "b"))),
         *(psnr_row("denoiser moe", value, id) for value, id in ((24.0, "a"), (27.0, "b"))),
     ]
-    cells = quality.tables(rows)[1].cells
-    assert len(cells) == 1
-    assert cells[0][4] == "BM3D"
-    assert cells[0][5].startswith("2.50")  # 4 and 1
-    assert cells[0][6].startswith("1.50")  # 2 and 1
-    assert cells[0][7] == "1.00"
+    rows += [psnr_row("band-pass", value, id) for value, id in ((25.0, "a"), (26.5, "b"))]
+    used, informed = quality.tables(rows)[1].cells
+    assert used[4:6] == ("as used", "BM3D")
+    assert used[6].startswith("2.50")  # 4 and 1
+    assert used[7].startswith("1.50")  # 2 and 1
+    assert used[8] == "1.00"
+    assert informed[4:6] == ("informed too", "band-pass")
+    assert informed[8] == "-1.00"
 
 
 def test_a_denoiser_named_like_a_filter_is_not_its_own_bar() -> None:
     rows = [psnr_row("as recorded", 10.0), psnr_row("denoiser Gaussian", 30.0)]
-    assert quality.tables(rows)[1].cells[0][4] == "as recorded"
+    assert quality.tables(rows)[1].cells[0][5] == "as recorded"
 
 
 def test_gate_tables_name_the_kinds() -> None:
@@ -130,3 +134,14 @@ def test_signal_to_noise_within_the_band() -> None:
 def test_kinds_of_images() -> None:
     assert gate.kind(Modality.IDPC, 1.0) == "phase-low"
     assert gate.kind(Modality.HAADF, 3.0) == "incoherent-high"
+
+
+def test_band_pass_keeps_the_lattice_and_drops_the_rest() -> None:
+    micrograph, cell = linear_image(mos2(), noise=0.0)
+    height, width = micrograph.image.shape
+    slow = np.cos(2 * np.pi * np.mgrid[:height, :width][0] / height)
+    dirty = replace(micrograph, image=(micrograph.image + 5 * micrograph.image.std() * slow).astype(np.float32))
+    seen = SimpleNamespace(micrograph=dirty, pixel_size=dirty.pixel_size, truth=SimpleNamespace(cell=cell))
+    before, after = (abs(np.vdot(slow, each)) for each in (dirty.image, quality.band_pass(seen)))
+    assert after < 0.01 * before
+    assert np.corrcoef(quality.band_pass(seen).ravel(), micrograph.image.ravel())[0, 1] > 0.97
