@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 
 import numpy as np
 from jaxtyping import Float
@@ -19,6 +19,7 @@ from benchmarks.peers.runner import Peer
 from benchmarks.peers.specimen import Specimen
 from benchmarks.tables import Table
 from library.store import EMBEDDED, Library
+from microscopy.detector import SEGMENTED
 from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 
@@ -47,6 +48,24 @@ PREFIX = "denoiser "
 """Before the name of a denoiser that is measured, as other people's may be called the same."""
 
 
+@dataclass(frozen=True, eq=False)
+class Counted(Specimen):
+    """A specimen of single electrons: most pixels hold none, and the median that others are told would be zero."""
+
+    @cached_property
+    def noise(self) -> float:
+        """Standard deviation of white noise, from the mean power where the optics pass no signal."""
+        image = np.asarray(self.micrograph.image, dtype=float)
+        height, width = image.shape
+        q = np.hypot(
+            np.fft.fftfreq(height, self.pixel_size[0])[:, None], np.fft.rfftfreq(width, self.pixel_size[1])[None, :]
+        )
+        window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[None, 1:-1]
+        power = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2 / np.sum(window**2)
+        beyond = q > Optics.of(self.micrograph).cutoff
+        return float(np.sqrt(power[beyond].mean())) if beyond.any() else super().noise
+
+
 def rows(request: Request) -> Iterator[Row]:
     """One row an image and competitor."""
     library = Library.open(EMBEDDED)
@@ -66,7 +85,8 @@ def specimen(
     """Noisy image of a material and the same without noise."""
     noisy = view(material, modality, dose, request.seed, request.cells, side=side)
     clean = view(material, modality, None, request.seed, request.cells, side=side)
-    return Specimen(material.id, noisy.micrograph, clean.micrograph.image, noisy.truth, library)
+    kind = Specimen if modality in SEGMENTED else Counted
+    return kind(material.id, noisy.micrograph, clean.micrograph.image, noisy.truth, library)
 
 
 def competitors(request: Request) -> list[Peer | Local]:

@@ -145,3 +145,10 @@ def test_band_pass_keeps_the_lattice_and_drops_the_rest() -> None:
     before, after = (abs(np.vdot(slow, each)) for each in (dirty.image, quality.band_pass(seen)))
     assert after < 0.01 * before
     assert np.corrcoef(quality.band_pass(seen).ravel(), micrograph.image.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("mean", [0.01, 1.0])
+def test_the_noise_of_single_electrons_is_not_zero(mean) -> None:
+    counts = np.random.default_rng(0).poisson(mean, size=(256, 256)).astype(np.float32)
+    micrograph = replace(linear_image(mos2())[0], image=counts, pixel_size=(0.1, 0.1))
+    assert quality.Counted("m", micrograph, counts, None, None).noise == pytest.approx(np.sqrt(mean), rel=0.05)
