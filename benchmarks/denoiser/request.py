@@ -1,0 +1,77 @@
+"""What someone asks of the denoiser benchmark."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchmarks.materials import Material, draw, load_materials
+from benchmarks.peers.runner import PEERS, Peer
+from microscopy.micrograph import Modality
+
+HERE = Path(__file__).parent
+
+WHITE_BM3D = next(peer for peer in PEERS if peer.name == "BM3D")
+
+DENOISING_PEERS: dict[str, Peer] = {
+    "tk_r_em": next(peer for peer in PEERS if peer.name == "tk_r_em"),
+    "bm3d": WHITE_BM3D,
+    "bm3d_coloured": Peer("BM3D-coloured", "denoise", WHITE_BM3D.requirements, HERE / "bm3d_coloured.py"),
+}
+"""Other people's denoisers by the name they are asked for with."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One run of one suite.
+
+    Attributes
+    ----------
+    source, ids
+        True structures (the embedded library when None), and those to draw from (all when None).
+    limit, seed
+        Materials at most; seed of the draw, the views and the noise.
+    out, cache
+        Folder of rows and tables, and of what is worth keeping between runs.
+    denoisers, peers
+        Names for ``DenoiseOptions``, and keys of `DENOISING_PEERS`.
+    doses
+        e/Å², None among them for no noise; None for the suite's own.
+    modalities
+        Kinds of image.
+    sides
+        Pixels along the edge of an image; None for the suite's own.
+    regimes
+        What the user of a reconstruction knows, keys of ``benchmarks.cases.REGIMES``.
+    vacancies
+        Share of the atoms that are missing where vacancies are measured.
+    tries
+        Images of each kind of noise.
+    """
+
+    source: Path | None
+    ids: tuple[str, ...] | None
+    limit: int
+    seed: int
+    out: Path
+    cache: Path
+    denoisers: tuple[str, ...] = ("auto", "bragg")
+    peers: tuple[str, ...] = ()
+    doses: tuple[float | None, ...] | None = None
+    modalities: tuple[Modality, ...] = (Modality.IDPC, Modality.HAADF)
+    sides: tuple[int, ...] | None = None
+    regimes: tuple[str, ...] = ("I", "II")
+    vacancies: float = 0.02
+    tries: int = 20
+
+    @cached_property
+    def materials(self) -> list[Material]:
+        """The materials drawn; a larger limit adds to a smaller one."""
+        available, _ = load_materials(self.source, self.ids)
+        return draw(available, self.limit, self.seed)
+
+    @property
+    def cells(self) -> Path:
+        """Folder of multislice images."""
+        return self.cache / "cells"
