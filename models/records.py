@@ -26,6 +26,14 @@ class Denoised:
         Output pixels per input pixel along each axis (1.0: no super-resolution).
     digest
         Identifies the experts and, for trained ones, their weights.
+    uncertainty
+        Standard deviation among the experts that were asked, shape (H, W), units of the input; None for one expert.
+    level
+        Signal to noise in dB between 0.1 and 2 1/Å as the gate sees it, or None.
+    pattern
+        Pattern family as the gate sees it (``models.divaesr.configuration.PATTERNS``), or empty.
+    note
+        Anything a viewer of the image has to know (fallback taken, pixel size outside the trained range).
     """
 
     image: Float32[np.ndarray, "H W"]
@@ -33,6 +41,10 @@ class Denoised:
     noise: float
     scale: float
     digest: str
+    uncertainty: Float32[np.ndarray, "H W"] | None = None
+    level: float | None = None
+    pattern: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)

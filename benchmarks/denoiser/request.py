@@ -56,7 +56,7 @@ class Request:
     seed: int
     out: Path
     cache: Path
-    denoisers: tuple[str, ...] = ("auto", "bragg")
+    denoisers: tuple[str, ...] = ("classical", "moe")
     peers: tuple[str, ...] = ()
     doses: tuple[float | None, ...] | None = None
     modalities: tuple[Modality, ...] = (Modality.IDPC, Modality.HAADF)

@@ -1,7 +1,9 @@
 """Denoising behind one small interface: options and a micrograph in, a ``Denoised`` out.
 
-``auto`` blends the linear experts by their estimated error and reports the weights. The denoised
-image is for finding and showing the lattice; likelihoods belong on the raw image, whose noise is known.
+``moe`` is the trained mixture of experts (``models.divaesr``), ``moe:<kind>`` one of its experts; ``classical`` blends
+the linear experts by their estimated error. ``auto`` is the mixture where it can be used, which needs a pixel size it
+was trained for, and the classical blend elsewhere; the result says which. The denoised image is for finding and showing
+the lattice; likelihoods belong on the raw image, whose noise is known.
 """
 
 from __future__ import annotations
@@ -21,10 +23,19 @@ from models.denoising.experts import (
     wiener_gain,
 )
 from models.denoising.spectrum import Spectrum, spectrum
+from models.divaesr import manifest
+from models.divaesr.configuration import KINDS
 from models.records import Denoised
 
-AUTO = "auto"
-VERSION = 1
+AUTO, CLASSICAL, MIXTURE = "auto", "classical", "moe"
+
+TRAINED = (MIXTURE, *(f"{MIXTURE}:{kind}" for kind in KINDS))
+"""Names of the trained denoisers: the mixture, and each of its experts alone."""
+
+NAMES = (AUTO, CLASSICAL, *EXPERTS, *TRAINED)
+"""Everything that ``DenoiseOptions.expert`` may be."""
+
+VERSION = 2
 """Raise when any expert changes its output: caches are keyed by the digest."""
 
 MIN_SIDE = 16
@@ -41,7 +52,7 @@ class DenoiseOptions:
     Attributes
     ----------
     expert
-        ``"auto"`` or a key of ``EXPERTS``.
+        One of `NAMES`.
     strength
         Scales what the expert takes noise to be; positive, 1 as measured.
     """
@@ -51,8 +62,22 @@ class DenoiseOptions:
 
 
 def digest(options: DenoiseOptions) -> str:
-    """Identity of the code that ``options`` selects, for cache keys; classical experts have no weights."""
-    return f"classical/{options.expert}@{VERSION}"
+    """Identity of the code and the weights that ``options`` may select, for cache keys.
+
+    Raises
+    ------
+    DenoiseError
+        If the weights are asked for and missing.
+    """
+    name = f"{options.expert}@{VERSION}"
+    if options.expert != AUTO and options.expert not in TRAINED:
+        return f"classical/{name}"
+    try:
+        return f"moe-divaesr/{name}/{manifest.digest(manifest.SHIPPED)[:12]}"
+    except manifest.WeightsError as error:
+        if options.expert == AUTO:
+            return f"classical/{name}"
+        raise DenoiseError(str(error)) from error
 
 
 def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions()) -> Denoised:
@@ -73,7 +98,8 @@ def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions()) 
     Raises
     ------
     DenoiseError
-        If the expert is unknown, the strength not positive, or the image too small or wholly masked.
+        If the expert is unknown, the strength not positive, the image too small or wholly masked, or if a trained
+        expert is asked for without its weights or without a pixel size.
     """
     _validate(micrograph, options)
     image = _filled(micrograph)
@@ -84,12 +110,50 @@ def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions()) 
     scaled = ((image - mean) / spread).astype(np.float32)
     seen = spectrum(scaled)
     noise = float(np.sqrt(seen.mean(seen.noise, image.shape[1])))
-    if options.expert == AUTO:
-        result, weights = _blend(scaled, micrograph.mask, seen, noise, options.strength)
+    if options.expert == AUTO or options.expert in TRAINED:
+        try:
+            return _by_mixture(micrograph, options, scaled, mean, spread, noise)
+        except DenoiseError as error:
+            if options.expert != AUTO:
+                raise
+            note = f"denoised by classical filters: {error}"
     else:
-        result, weights = EXPERTS[options.expert](scaled, noise, options.strength), {options.expert: 1.0}
+        note = ""
+    if options.expert in (AUTO, CLASSICAL):
+        result, shares = _blend(scaled, micrograph.mask, seen, noise, options.strength)
+    else:
+        result, shares = EXPERTS[options.expert](scaled, noise, options.strength), {options.expert: 1.0}
     restored = (result * spread + mean).astype(np.float32)
-    return Denoised(restored, weights, noise * spread, 1.0, digest(options))
+    return Denoised(restored, shares, noise * spread, 1.0, digest(options), note=note)
+
+
+def _by_mixture(
+    micrograph: Micrograph, options: DenoiseOptions, scaled: np.ndarray, mean: float, spread: float, noise: float
+) -> Denoised:
+    """Denoise with the trained mixture, or one of its experts."""
+    if micrograph.pixel_size is None:
+        raise DenoiseError(f"{micrograph.source}: the trained denoiser needs the pixel size; give it in Å")
+    from models.divaesr.inference import restore  # torch loads only where it is used
+
+    _, _, expert = options.expert.partition(":")
+    try:
+        found = restore(scaled, micrograph.pixel_size, micrograph.mask, expert or None, options.strength)
+        identity = digest(options)
+    except manifest.WeightsError as error:
+        raise DenoiseError(str(error)) from error
+    if options.expert == AUTO and found.note:
+        raise DenoiseError(found.note)
+    return Denoised(
+        (found.image * spread + mean).astype(np.float32),
+        found.weights,
+        noise * spread,
+        1.0,
+        identity,
+        uncertainty=(found.spread * spread).astype(np.float32),
+        level=found.level,
+        pattern=found.pattern[0],
+        note=found.note,
+    )
 
 
 def _blend(
@@ -121,8 +185,8 @@ def _blend(
 
 
 def _validate(micrograph: Micrograph, options: DenoiseOptions) -> None:
-    if options.expert not in {AUTO, *EXPERTS}:
-        choices = ", ".join([AUTO, *EXPERTS])
+    if options.expert not in NAMES:
+        choices = ", ".join(NAMES)
         raise DenoiseError(f"denoiser {options.expert!r} is unknown; choose one of {choices}")
     if not (np.isfinite(options.strength) and options.strength > 0):
         raise DenoiseError(f"denoising strength {options.strength} is not positive; 1 is the measured noise")
@@ -154,4 +218,4 @@ def _filled(micrograph: Micrograph) -> np.ndarray:
     return filled
 
 
-__all__ = ["AUTO", "EXPERTS", "DenoiseOptions", "denoise", "digest"]
+__all__ = ["AUTO", "CLASSICAL", "EXPERTS", "MIXTURE", "NAMES", "TRAINED", "DenoiseOptions", "denoise", "digest"]

@@ -19,7 +19,8 @@ scattering) and how noisy it is. Working grid: 0.2 Å/px, which holds everything
 ``imaging``        atoms to noisy images and their truth
 ``training``       the LightningModule
 ``train``          the training run: ``python -m models.divaesr.train``
-``weights``        safetensors with a manifest
+``manifest``       what weights are and where they come from, in plain text
+``weights``        safetensors, loaded without pickle
 ``inference``      images of any size: tiles, no seams, spread of the experts
 =================  =====================================================================
 

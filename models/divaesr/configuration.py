@@ -65,7 +65,8 @@ class Configuration:
     @classmethod
     def from_json(cls, content: dict[str, Any]) -> Configuration:
         """Inverse of `to_json`."""
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in content.items()})
+        values: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in content.items()}
+        return cls(**values)
 
 
 SMALL = Configuration(widths=(16, 32, 48, 48), blocks=1, latent=8, spectral_width=8, gate_width=12)

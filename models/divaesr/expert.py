@@ -8,10 +8,11 @@ to a grid twice as fine (sub-pixel convolution: Shi et al., CVPR 2016).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.divaesr.configuration import Configuration
 from models.divaesr.preparation import BACKGROUND_WIDTH, blur
@@ -31,11 +32,8 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), nn.Conv2d(channels, channels, 3, padding=1)
-        )
-        nn.init.zeros_(self.body[-1].weight)  # every block starts as the identity
-        nn.init.zeros_(self.body[-1].bias)
+        last = _silent(nn.Conv2d(channels, channels, 3, padding=1))  # every block starts as the identity
+        self.body = nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.SiLU(), last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Add what the block has learnt."""
@@ -54,15 +52,13 @@ class Expert(nn.Module):
         self.pixel = configuration.working_pixel
         self.spectral = SpectralFilter(configuration.spectral_width)
         self.first = nn.Conv2d(4, widths[0], 3, padding=1)
-        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
-        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in zip(widths, widths[1:], strict=False))
+        self.down = nn.ModuleList(nn.Conv2d(a, b, 2, stride=2) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(nn.ConvTranspose2d(b, a, 2, stride=2) for a, b in pairwise(widths))
         self.encode = nn.ModuleList(_stage(width, blocks) for width in widths)
         self.decode = nn.ModuleList(_stage(width, blocks) for width in widths[:-1])
         self.to_latent = nn.Conv2d(widths[-1], 2 * configuration.latent, 1)
         self.from_latent = nn.Conv2d(configuration.latent, widths[-1], 1)
-        self.last = nn.Conv2d(widths[0], 4, 3, padding=1)
-        nn.init.zeros_(self.last.weight)
-        nn.init.zeros_(self.last.bias)
+        self.last = _silent(nn.Conv2d(widths[0], 4, 3, padding=1))
 
     def forward(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Latent]:
         """Denoise; in training mode the latent map is drawn from its posterior, otherwise it is the mean."""
@@ -96,6 +92,13 @@ class Expert(nn.Module):
             x = stage(up(x) + skip)
         fine = F.pixel_shuffle(self.last(x).float(), 2)
         return fine + _doubled(seen[:, 2:3].float()), latent
+
+
+def _silent(layer: nn.Conv2d) -> nn.Conv2d:
+    """Make a layer return nothing until it has learnt something."""
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)
+    return layer
 
 
 def _stage(width: int, blocks: int) -> nn.Sequential:

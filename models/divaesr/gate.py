@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.divaesr.configuration import PATTERNS, Configuration
 from models.divaesr.preparation import BACKGROUND_WIDTH, blur

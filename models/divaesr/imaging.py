@@ -13,8 +13,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.divaesr.bank import Q_MAX, RANK, CrystalBank
 from models.divaesr.configuration import BAND, LEVELS, LOW, PHASE, Configuration
@@ -348,7 +348,5 @@ def _displaced(image: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
     columns = (x[None, None, :] + dx[:, :, None] / PIXEL) * 2 / width - 1
     rows = (y * 2 / height - 1)[:, :, None].expand_as(columns)
     grid = torch.stack([columns, rows], dim=-1)
-    sampled = F.grid_sample(
-        image[:, None], grid, mode="bicubic", padding_mode="reflection", align_corners=False
-    )
+    sampled = F.grid_sample(image[:, None], grid, mode="bicubic", padding_mode="reflection", align_corners=False)
     return sampled[:, 0]

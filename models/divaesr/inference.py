@@ -8,20 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float, Float32
 from scipy.fft import dctn, idctn
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional as F
 
 from models.divaesr import weights
 from models.divaesr.configuration import LEVELS, LOW, PATTERNS
 from models.divaesr.expert import Expert
 from models.divaesr.gate import Opinion
+from models.divaesr.manifest import SHIPPED
 from models.divaesr.mixture import Mixture, top_weights
 from models.divaesr.preparation import prepare
-
-WEIGHTS = Path(__file__).parent / "weights"
-"""The weights that ship with the project."""
 
 TILE, STRIDE = 320, 256
 """Pixels of the working grid: side of a tile, and step from one to the next."""
@@ -64,7 +62,7 @@ class Restored:
 
 
 @lru_cache(maxsize=2)
-def network(folder: Path = WEIGHTS) -> Mixture:
+def network(folder: Path = SHIPPED) -> Mixture:
     """Load the mixture once."""
     return weights.load(folder)
 
@@ -75,7 +73,7 @@ def restore(
     mask: Bool[np.ndarray, "H W"] | None = None,
     expert: str | None = None,
     strength: float = 1.0,
-    folder: Path = WEIGHTS,
+    folder: Path = SHIPPED,
 ) -> Restored:
     """Denoise an image.
 
@@ -97,7 +95,7 @@ def restore(
 
     Raises
     ------
-    models.divaesr.weights.WeightsError
+    models.divaesr.manifest.WeightsError
         If the weights cannot be used.
     ValueError
         If there is no such expert.
@@ -171,8 +169,9 @@ def _shares(opinion: Opinion, kinds: tuple[str, ...], top: int, strength: float)
     return top_weights(logits, top)[0]
 
 
-def _tiled(expert: Expert, image: Tensor, mask: Tensor) -> Tensor:
+def _tiled(expert: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
     """Answer of an expert on a large image, (2H, 2W): its filter sees the whole, its convolutions see tiles."""
+    assert isinstance(expert, Expert)
     seen = expert.see(image, mask)
     height, width = image.shape[-2:]
     total, weight = torch.zeros(2 * height, 2 * width), torch.zeros(2 * height, 2 * width)

@@ -9,8 +9,8 @@ each frequency counts by what the dose can say about it.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional as F
 
 from models.divaesr.expert import Latent
 from models.divaesr.gate import Opinion
@@ -40,9 +40,7 @@ def restoration(image: Tensor, truth: Tensor, weight: Tensor, floor: Tensor) -> 
     error = image - truth
     power = truth.square().mean(dim=(1, 2, 3))
     first = _relative((weight * error.square()).mean(dim=(1, 2, 3)), power + floor)
-    slope = sum(d.square().mean(dim=(1, 2, 3)) for d in _gradient(truth))
-    # White noise of the floor's power on this grid has twice its power in each difference.
-    second = _relative(sum((d.square()).mean(dim=(1, 2, 3)) for d in _gradient(error)), slope + floor)
+    second = _relative(_steepness(error), _steepness(truth) + floor)
     return first.mean() + GRADIENT * second.mean()
 
 
@@ -70,5 +68,7 @@ def _relative(error: Tensor, power: Tensor) -> Tensor:
     return torch.log(error / power + 1e-4)
 
 
-def _gradient(image: Tensor) -> tuple[Tensor, Tensor]:
-    return image[..., 1:, :] - image[..., :-1, :], image[..., :, 1:] - image[..., :, :-1]
+def _steepness(image: Tensor) -> Tensor:
+    """Mean square of the gradient per image, (B,)."""
+    down, across = image[..., 1:, :] - image[..., :-1, :], image[..., :, 1:] - image[..., :, :-1]
+    return down.square().mean(dim=(1, 2, 3)) + across.square().mean(dim=(1, 2, 3))

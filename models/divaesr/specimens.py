@@ -146,9 +146,7 @@ class Specimens:
         chosen = torch.rand(b, generator=self._rng, device=self.device) < SUBSTITUTED
         return torch.where(chosen[:, None], table.gather(1, numbers), numbers)
 
-    def _filled(
-        self, cells: Tensor, fractions: Tensor, numbers: Tensor, side: float
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _filled(self, cells: Tensor, fractions: Tensor, numbers: Tensor, side: float) -> tuple[Tensor, Tensor, Tensor]:
         """Atoms of endless crystals, at a random origin, within the field of view and its margin."""
         b = len(cells)
         corners = torch.tensor([[x, y] for x in (-MARGIN, side + MARGIN) for y in (-MARGIN, side + MARGIN)])

@@ -90,7 +90,8 @@ def train(
     built = network_of(network, configuration)
     if start:
         weights.resume(built, start)
-    built.to(memory_format=torch.channels_last)
+    if torch.cuda.is_available():
+        built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
     module = DenoiserTraining(built.train(), configuration, training, validation, schedule)
     checkpoint = ModelCheckpoint(out, filename="step", save_last=True, every_n_train_steps=500, save_top_k=0)
     callbacks: list[lightning.Callback] = [checkpoint]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import lightning
 import torch
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.utils.data import IterableDataset
 
@@ -173,7 +173,7 @@ class DenoiserTraining(lightning.LightningModule):
     def _report(self, name: str, value: Tensor) -> None:
         self.log(f"val_{name}", value, batch_size=1)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, warmed up, cosine."""
         s = self.schedule
         optimizer = torch.optim.AdamW(self.network.parameters(), lr=s.rate, weight_decay=1e-4)

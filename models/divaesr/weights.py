@@ -14,14 +14,8 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from models.divaesr.configuration import Configuration
+from models.divaesr.manifest import FORMAT, MANIFEST, WeightsError, read_manifest
 from models.divaesr.mixture import Mixture
-
-MANIFEST = "manifest.json"
-_FORMAT = 1
-
-
-class WeightsError(ValueError):
-    """The weights cannot be used; the message says why and what to do."""
 
 
 def save(network: Mixture, folder: Path, facts: Mapping[str, Any], dtype: torch.dtype = torch.float16) -> None:
@@ -35,7 +29,7 @@ def save(network: Mixture, folder: Path, facts: Mapping[str, Any], dtype: torch.
         save_network(module, folder / f"{name}.safetensors", dtype)
         files[name] = {"sha256": _digest(folder / f"{name}.safetensors")}
     content = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "configuration": network.configuration.to_json(),
         "files": files,
         "made": dict(facts),
@@ -50,7 +44,7 @@ def save_network(network: nn.Module, path: Path, dtype: torch.dtype = torch.floa
 
 
 def resume(network: nn.Module, start: Path) -> None:
-    """Fill a network to train it on: from the folder of a mixture, or (every expert of it) from the file of one network.
+    """Fill a network to train it on: from a mixture's folder, or (every expert of a mixture) from one network's file.
 
     Copies of one trained network that then specialise learn faster than experts that start from nothing (sparse
     upcycling: Komatsuzaki et al., ICLR 2023).
@@ -71,25 +65,6 @@ def resume(network: nn.Module, start: Path) -> None:
         raise WeightsError(f"{start}: cannot be read as weights of this network ({error})") from error
 
 
-def manifest(folder: Path) -> dict[str, Any]:
-    """Read the manifest.
-
-    Raises
-    ------
-    WeightsError
-        If there is none that can be read.
-    """
-    try:
-        content = json.loads((folder / MANIFEST).read_text())
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"{folder}: no denoiser weights here ({error}); train some with: automat train denoiser"
-        ) from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise WeightsError(f"{folder}: the weights are of another format; use those of this release or train anew")
-    return content
-
-
 def load(folder: Path) -> Mixture:
     """Build the network and fill it, in evaluation mode; nothing is unpickled.
 
@@ -98,7 +73,7 @@ def load(folder: Path) -> Mixture:
     WeightsError
         If a file is missing, damaged, or of another network.
     """
-    content = manifest(folder)
+    content = read_manifest(folder)
     network = Mixture(Configuration.from_json(content["configuration"]))
     for name, module in _parts(network).items():
         path = folder / f"{name}.safetensors"
@@ -113,13 +88,6 @@ def load(folder: Path) -> Mixture:
         if missing:
             raise WeightsError(f"{path}: weights of another network ({', '.join(sorted(missing)[:3])} …)")
     return network.eval()
-
-
-def digest(folder: Path) -> str:
-    """Identity of the weights, for cache keys and results."""
-    files = manifest(folder)["files"]
-    joined = "".join(f"{name}:{files[name]['sha256']}" for name in sorted(files))
-    return hashlib.sha256(joined.encode()).hexdigest()
 
 
 def _parts(network: Mixture) -> dict[str, nn.Module]:
