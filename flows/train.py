@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from library.store import Library
-from microscopy.errors import LibraryError
+from pymatgen.core import Structure
+
+from library.store import Library, open_libraries
+from microscopy.errors import DenoiseError, LibraryError
 from models.divaesr.bank import CrystalBank
 from models.divaesr.crystals import bank_of
 
 VALIDATION_SHARE = 0.08
 """Of the materials; chosen by their formula, so that a material is on one side in every library."""
+
+NAMES = ("small", "full")
+"""Recipes, see ``models.divaesr.recipes``."""
+
+SEED = 0
+"""Of the random crystals."""
 
 RANDOM_CRYSTALS = {"training": 4000, "validation": 200}
 
@@ -62,12 +72,77 @@ def banks(library: Library, parts: Split, seed: int) -> tuple[CrystalBank, Cryst
     )
 
 
+def train_denoiser(
+    folders: Sequence[Path], held_out: Sequence[str], recipe: str, out: Path, banks_only: bool, progress: bool
+) -> dict[str, Any]:
+    """Make the banks of crystals and train; started again, it goes on where it stopped.
+
+    Parameters
+    ----------
+    folders
+        Libraries to take crystals from; the embedded one if none.
+    held_out
+        Ids or formulas that training must not see.
+    recipe
+        Key of ``models.divaesr.recipes.RECIPES``.
+    out
+        Folder of banks, checkpoints, logs and weights.
+    banks_only
+        Stop when the banks are written.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    dict
+        How many materials were used, where the weights are, and what they reach.
+
+    Raises
+    ------
+    LibraryError
+        If a library cannot be opened, or nothing is left to train on.
+    DenoiseError
+        If ``out`` holds a training on other crystals.
+    """
+    library = open_libraries(folders or None)
+    parts = split(library, held_out)
+    out.mkdir(parents=True, exist_ok=True)
+    paths = {name: out / f"{name}.npz" for name in ("training", "validation")}
+    facts: dict[str, Any] = {
+        "command": _command(folders, held_out, recipe),
+        "library": library.digest,
+        "materials": {name: len(rows) for name, rows in asdict(parts).items()},
+    }
+    record = out / "crystals.json"
+    if record.is_file() and json.loads(record.read_text()) != facts:
+        raise DenoiseError(f"{out}: holds a training on other crystals or by another recipe; choose another --out")
+    if not record.is_file():
+        for path, bank in zip(paths.values(), banks(library, parts, SEED), strict=True):
+            bank.save(path)
+        record.write_text(json.dumps(facts, indent=1) + "\n")
+    answer: dict[str, Any] = {"out": str(out), **facts}
+    if banks_only:
+        return answer
+    from models.divaesr.recipes import RECIPES, cook, weights_of  # torch and Lightning take seconds to import
+
+    loaded = [CrystalBank.load(path) for path in paths.values()]
+    reached = cook(RECIPES[recipe], loaded[0], loaded[1], out, facts, progress)
+    weights, digest = weights_of(RECIPES[recipe], out)
+    return {**answer, "weights": str(weights), "digest": digest, "reached": reached}
+
+
+def _command(folders: Sequence[Path], held_out: Sequence[str], recipe: str) -> str:
+    libraries = " ".join(f"--library {folder.name}" for folder in folders)
+    hidden = f"--hold-out ({len(held_out)} names)" if held_out else ""
+    return " ".join(f"automat train denoiser --recipe {recipe} {libraries} {hidden}".split())
+
+
 def read_names(path: Path) -> tuple[str, ...]:
     """Ids or formulas, one a line."""
     return tuple(line.strip() for line in path.read_text().splitlines() if line.strip())
 
 
-def _structures(library: Library, rows: Sequence[int]) -> list[object]:
+def _structures(library: Library, rows: Sequence[int]) -> list[Structure]:
     return [library.template(row).structure for row in rows]
 
 

@@ -15,14 +15,18 @@ scattering) and how noisy it is. Working grid: 0.2 Å/px, which holds everything
 ``mixture``        routing: one expert, the best k, or all of them
 ``losses``         what is minimised, and why
 ``bank``           crystals as arrays, from which training images are made
+``crystals``       banks from structures
 ``specimens``      atoms in a field of view: grains, edges, defects, amorphous patches
+``optics``         pieces of image formation
 ``imaging``        atoms to noisy images and their truth
 ``training``       the LightningModule
-``train``          the training run: ``python -m models.divaesr.train``
+``train``          one training run
+``recipes``        the stages of a training: ``python -m models.divaesr BANK BANK --out DIR``
 ``manifest``       what weights are and where they come from, in plain text
 ``weights``        safetensors, loaded without pickle
 ``inference``      images of any size: tiles, no seams, spread of the experts
 =================  =====================================================================
 
-Everything up to ``train`` needs torch, lightning and NumPy only, so that it also runs on a machine that has no more.
+Training from a bank needs torch, lightning, NumPy and safetensors only, so that it also runs on a machine that has no
+more.
 """

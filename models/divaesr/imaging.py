@@ -19,11 +19,9 @@ from torch.nn import functional as F
 from models.divaesr.bank import Q_MAX, RANK, CrystalBank
 from models.divaesr.configuration import BAND, LEVELS, LOW, PHASE, Configuration
 from models.divaesr.grids import band_power, cosine_basis, integrate, resample, wavenumbers
+from models.divaesr.optics import PIXEL, aperture, displaced, electron, splatted
 from models.divaesr.preparation import blur, filled, prepare
 from models.divaesr.specimens import MARGIN, Specimens
-
-PIXEL = 0.1
-"""Å, of the simulated recording and of the truth."""
 
 BEAMS = ((60e3, 30.0), (80e3, 25.0), (80e3, 31.0), (200e3, 22.0), (200e3, 26.0), (300e3, 21.3), (300e3, 25.0))
 """Beam energy in eV and convergence semi-angle in mrad of microscopes in use; our default counts thrice."""
@@ -133,7 +131,7 @@ class Phantoms:
         incoherent = torch.zeros(len(numbers), RANK, device=self.device)
         incoherent[:, 0] = numbers**INCOHERENT_EXPONENT
         strengths = torch.where(phase[image, None], self.amplitudes[numbers], incoherent)
-        spectrum = torch.fft.rfft2(_splatted(image, positions, strengths, b, padded))
+        spectrum = torch.fft.rfft2(splatted(image, positions, strengths, b, padded, MARGIN))
         fy = torch.fft.fftfreq(padded, PIXEL, device=self.device)[:, None]
         fx = torch.fft.rfftfreq(padded, PIXEL, device=self.device)[None, :]
         q = torch.hypot(fy, fx)
@@ -142,7 +140,7 @@ class Phantoms:
             torch.tensor(BEAM_CHANCES, device=self.device), b, replacement=True, generator=self._rng
         )
         energy, alpha = beams[chosen].T
-        wavelength, mass = _electron(energy)
+        wavelength, mass = electron(energy)
         cutoff = (2e-3 * alpha / wavelength)[:, None, None]
         position = (q / Q_MAX * (self.basis.shape[1] - 1)).clamp(max=self.basis.shape[1] - 1.001)
         index, part = position.long(), position - position.long()
@@ -152,7 +150,7 @@ class Phantoms:
         response[:, 0] = torch.where(phase[:, None, None], basis[0], atom)
         total = (spectrum * response).sum(dim=1)
         x = q / cutoff
-        transfer = torch.where(phase[:, None, None], self._quadrants(fx, fy, x), _aperture(x))
+        transfer = torch.where(phase[:, None, None], self._quadrants(fx, fy, x), aperture(x))
         # Thermal motion, source size, and a little astigmatism and defocus: blur that differs between directions.
         wide, narrow = self._uniform(b, 0.0, 0.45), self._uniform(b, 0.6, 1.0)
         angle = self._uniform(b, 0.0, torch.pi)[:, None, None]
@@ -195,7 +193,7 @@ class Phantoms:
         angle = self._uniform(b, 0.0, 2 * torch.pi)[:, None]
         t = torch.linspace(0, 1, side, device=self.device)
         bow = drifts[:, None] * 4 * t * (1 - t)  # the linear part of drift is a shear, which the specimens have
-        return _displaced(clean, bow * angle.cos(), bow * angle.sin()), jitter
+        return displaced(clean, bow * angle.cos(), bow * angle.sin()), jitter
 
     def _counted(
         self,
@@ -231,9 +229,9 @@ class Phantoms:
         # Lines that start elsewhere record another gradient, and the gradient is what is integrated.
         still = torch.zeros_like(jitter[phase])
         gradients = torch.gradient(truth[phase], spacing=PIXEL, dim=(1, 2))
-        gy, gx = (_displaced(g, jitter[phase], still) - g for g in gradients)
+        gy, gx = (displaced(g, jitter[phase], still) - g for g in gradients)
         electrons = (dose[~phase] * PIXEL**2)[:, None, None]
-        fractions = _displaced(truth[~phase], jitter[~phase], torch.zeros_like(jitter[~phase])).clamp_min(0)
+        fractions = displaced(truth[~phase], jitter[~phase], torch.zeros_like(jitter[~phase])).clamp_min(0)
         image = torch.empty_like(truth)
         image[phase] = truth[phase] + noise[phase] + integrate(gy, gx, PIXEL)
         image[~phase] = torch.poisson(fractions * electrons, generator=self._rng) / electrons
@@ -284,69 +282,9 @@ class Phantoms:
         # What the mean of the noisy image is off by cannot be known; errors are compared without means.
         weight = torch.ones_like(clean)
         index, positions = defects
-        spots = _splatted(index, positions, torch.ones(len(index), 1, device=self.device), b, side, offset=0.0)
+        spots = splatted(index, positions, torch.ones(len(index), 1, device=self.device), b, side, offset=0.0)
         near = blur(spots, DEFECT_RADIUS / PIXEL / 2)
         peak = 1 / (2 * torch.pi * (DEFECT_RADIUS / PIXEL / 2) ** 2)
         weight = weight + DEFECT_WEIGHT * (near / peak).clamp(max=1.0)
         floor = 0.02 * noise / scale.square().flatten()
         return Batch(scaled, believed, clean, weight, floor, kind, pattern, level)
-
-
-def _electron(energy: Tensor) -> tuple[Tensor, Tensor]:
-    """Wavelength in Å and relative mass of electrons of an energy in eV."""
-    rest = 510998.95
-    return 12.2643 / (energy * (1 + energy / (2 * rest))).sqrt(), 1 + energy / rest
-
-
-def _aperture(x: Tensor) -> Tensor:
-    x = x.clamp(max=1.0)
-    return 2 / torch.pi * (torch.arccos(x) - x * (1 - x * x).clamp_min(0).sqrt())
-
-
-def _splatted(
-    image: Tensor, positions: Tensor, strengths: Tensor, count: int, side: int, offset: float = MARGIN
-) -> Tensor:
-    """Point sources on a periodic grid by cubic B-splines, whose own transfer is divided out: (B, C, side, side).
-
-    ``offset``: Å between the corner of the grid and that of the field of view. The first pixel's centre is the origin.
-    """
-    device = positions.device
-    grid = torch.zeros(count * side * side, strengths.shape[1], device=device)
-    place = (positions + offset) / PIXEL
-    base = place.floor()
-    part = place - base
-    wx, wy = _cubic(part[:, 0]), _cubic(part[:, 1])
-    column, row = base[:, 0].long(), base[:, 1].long()
-    for i in range(4):
-        y = (row + i - 1) % side
-        for j in range(4):
-            x = (column + j - 1) % side
-            grid.index_add_(0, (image * side + y) * side + x, strengths * (wy[i] * wx[j])[:, None])
-    grid = grid.reshape(count, side, side, -1).permute(0, 3, 1, 2)
-    fy = torch.fft.fftfreq(side, device=device)[:, None]
-    fx = torch.fft.rfftfreq(side, device=device)[None, :]
-    spline = (torch.sinc(fy) * torch.sinc(fx)) ** 4
-    return torch.fft.irfft2(torch.fft.rfft2(grid) / spline, s=(side, side))
-
-
-def _cubic(t: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Weights of the four nearest nodes of a cubic B-spline at a part ``t`` between the middle two."""
-    return ((1 - t) ** 3 / 6, (3 * t**3 - 6 * t**2 + 4) / 6, (-3 * t**3 + 3 * t**2 + 3 * t + 1) / 6, t**3 / 6)
-
-
-def _displaced(image: Tensor, dx: Tensor, dy: Tensor) -> Tensor:
-    """Images (B, H, W) whose rows see what lies (dx, dy) Å away, (B, H) each; where that is nothing, as they are."""
-    chosen = ((dx != 0) | (dy != 0)).any(dim=1)
-    if not bool(chosen.all()):
-        result = image.clone()
-        if bool(chosen.any()):
-            result[chosen] = _displaced(image[chosen], dx[chosen], dy[chosen])
-        return result
-    height, width = image.shape[1:]
-    y = (torch.arange(height, device=image.device) + 0.5)[None, :] + dy / PIXEL
-    x = torch.arange(width, device=image.device) + 0.5
-    columns = (x[None, None, :] + dx[:, :, None] / PIXEL) * 2 / width - 1
-    rows = (y * 2 / height - 1)[:, :, None].expand_as(columns)
-    grid = torch.stack([columns, rows], dim=-1)
-    sampled = F.grid_sample(image[:, None], grid, mode="bicubic", padding_mode="reflection", align_corners=False)
-    return sampled[:, 0]

@@ -1,12 +1,7 @@
-"""One training run: ``python -m models.divaesr.train TRAIN.npz VALIDATION.npz --out DIR``.
-
-``automat train denoiser`` makes the two banks of crystals from libraries and starts this. It needs torch, lightning,
-NumPy and safetensors only. A run that is started again goes on from its last checkpoint.
-"""
+"""One training run by Lightning, which goes on from its last checkpoint when it is started again."""
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -14,21 +9,18 @@ from typing import Any
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger
 from torch.utils.data import DataLoader
 
 from models.divaesr import weights
 from models.divaesr.bank import CrystalBank
-from models.divaesr.configuration import SMALL, Configuration
+from models.divaesr.configuration import Configuration
 from models.divaesr.expert import Expert
 from models.divaesr.mixture import Mixture
 from models.divaesr.training import DenoiserTraining, Schedule, Seeds
 
 VALIDATION_STEPS = 16
-
-SIZES = {"full": Configuration(), "small": SMALL}
-"""Configurations by name."""
 
 NETWORKS = ("mixture", "single", "wide")
 """What can be trained: the mixture; one expert on every kind; one network with as many parameters as all experts."""
@@ -53,7 +45,6 @@ def train(
     schedule: Schedule,
     network: str = "mixture",
     start: Path | None = None,
-    hours: float | None = None,
     progress: bool = True,
     facts: dict[str, Any] | None = None,
 ) -> dict[str, float]:
@@ -72,8 +63,6 @@ def train(
     start
         Weights to start from instead of random ones: a folder of a mixture's, or the file of one network, of which
         every expert of a mixture then becomes a copy.
-    hours
-        Stop after so long, whatever the schedule says.
     progress
         Show a progress bar.
     facts
@@ -95,8 +84,6 @@ def train(
     module = DenoiserTraining(built.train(), configuration, training, validation, schedule)
     checkpoint = ModelCheckpoint(out, filename="step", save_last=True, every_n_train_steps=500, save_top_k=0)
     callbacks: list[lightning.Callback] = [checkpoint]
-    if hours is not None:
-        callbacks.append(Timer(duration={"seconds": round(3600 * hours)}, interval="step", verbose=False))
     loggers: list[Any] = [CSVLogger(out, name="", version="")]
     gpu = torch.cuda.is_available()
     trainer = lightning.Trainer(
@@ -141,35 +128,3 @@ def train(
     else:
         weights.save_network(built, out / "network.safetensors")
     return reached
-
-
-def main() -> None:
-    """Entry point."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("training", type=Path)
-    parser.add_argument("validation", type=Path)
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--size", choices=sorted(SIZES), default="full")
-    parser.add_argument("--network", choices=NETWORKS, default="mixture")
-    parser.add_argument("--start", type=Path)
-    parser.add_argument("--hours", type=float)
-    for name, value in asdict(Schedule()).items():
-        parser.add_argument(f"--{name}", type=type(value), default=value)
-    given = vars(parser.parse_args())
-    schedule = Schedule(**{name: given[name] for name in asdict(Schedule())})
-    banks = (CrystalBank.load(given["training"]), CrystalBank.load(given["validation"]))
-    reached = train(
-        *banks,
-        given["out"],
-        SIZES[given["size"]],
-        schedule,
-        given["network"],
-        given["start"],
-        given["hours"],
-        progress=False,
-    )
-    print(json.dumps(reached, indent=1))
-
-
-if __name__ == "__main__":
-    main()
