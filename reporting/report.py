@@ -64,6 +64,9 @@ def render_report(
         "denoised": data_uri(micrograph_png(denoised.image, micrograph.pixel_size))
         if micrograph and denoised
         else None,
+        "spread": data_uri(micrograph_png(denoised.uncertainty, micrograph.pixel_size))
+        if micrograph and denoised and denoised.uncertainty is not None
+        else None,
         "overlay": data_uri(overlay) if overlay else None,
         "cell": [data_uri(png) for png in cell_pngs(reconstruction)] if reconstruction else None,
         "projections": data_uri(projections_png(reconstruction.structure)) if reconstruction else None,

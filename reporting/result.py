@@ -148,11 +148,17 @@ class ErrorResult(_Record):
 
 
 class DenoisingResult(_Record):
-    """Share of each expert, noise per pixel in the image's unit, identity of the experts."""
+    """Share of each expert, noise per pixel in the image's unit, identity of the experts, and what the gate sees.
+
+    ``level``: signal to noise in dB; ``pattern``: family of the lattice; ``note``: what a viewer has to know.
+    """
 
     weights: dict[str, float]
     noise: Number
     digest: str
+    level: Number | None = None
+    pattern: str | None = None
+    note: str | None = None
 
 
 class LatticeResult(_Record):
@@ -445,7 +451,14 @@ def _calibration(micrograph: Micrograph, found: Reconstruction | None) -> Calibr
 
 
 def _denoising(denoised: Denoised) -> DenoisingResult:
-    return DenoisingResult(weights=dict(denoised.weights), noise=denoised.noise, digest=denoised.digest)
+    return DenoisingResult(
+        weights=dict(denoised.weights),
+        noise=denoised.noise,
+        digest=denoised.digest,
+        level=denoised.level,
+        pattern=denoised.pattern or None,
+        note=denoised.note or None,
+    )
 
 
 def _lattice(lattice: ImageLattice) -> LatticeResult:

@@ -17,6 +17,7 @@ def electron(energy: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def aperture(x: Tensor) -> Tensor:
+    """Transfer of an incoherent image at x = q / cut-off."""
     x = x.clamp(max=1.0)
     return 2 / torch.pi * (torch.arccos(x) - x * (1 - x * x).clamp_min(0).sqrt())
 
