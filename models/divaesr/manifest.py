@@ -32,7 +32,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         raise WeightsError(
             f"{folder}: no denoiser weights here ({error}); train some with: automat train denoiser"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or "files" not in content:
         raise WeightsError(f"{folder}: the weights are of another format; use those of this release or train anew")
     return content
 

@@ -74,7 +74,10 @@ def load(folder: Path) -> Mixture:
         If a file is missing, damaged, or of another network.
     """
     content = read_manifest(folder)
-    network = Mixture(Configuration.from_json(content["configuration"]))
+    try:
+        network = Mixture(Configuration.from_json(content["configuration"]))
+    except (KeyError, TypeError) as error:
+        raise WeightsError(f"{folder}: the configuration is not that of this release ({error})") from error
     for name, module in _parts(network).items():
         path = folder / f"{name}.safetensors"
         try:

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,8 @@ from microscopy.micrograph import Micrograph
 from models.denoising import EXPERTS, DenoiseOptions, denoise, digest
 from models.denoising.experts import filtered
 from models.denoising.spectrum import spectrum
+from models.divaesr import inference, manifest
+from models.divaesr.configuration import KINDS
 
 SHAPE = (160, 224)
 CELL = 21.3, 17.9, 97.0  # pixels, pixels, degrees: incommensurate with the frame
@@ -37,8 +42,12 @@ def integrated_noise(rng: np.random.Generator, shape: tuple[int, int] = SHAPE) -
     return noise / noise.std()
 
 
-def micrograph(image: np.ndarray, mask: np.ndarray | None = None) -> Micrograph:
-    return Micrograph(image.astype(np.float32), (0.1, 0.1), "0" * 64, "test.tif", mask=mask)
+def micrograph(image: np.ndarray, mask: np.ndarray | None = None, pixel: float | None = 0.1) -> Micrograph:
+    size = None if pixel is None else (pixel, pixel)
+    return Micrograph(image.astype(np.float32), size, "0" * 64, "test.tif", mask=mask)
+
+
+CLASSICAL = DenoiseOptions("classical")
 
 
 def error(image: np.ndarray, truth: np.ndarray) -> float:
@@ -60,7 +69,7 @@ def noisy(kind: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("kind", ["poisson", "white", "coloured"])
-@pytest.mark.parametrize(("expert", "gain"), [("auto", 8.0), ("bragg", 6.0), ("wiener", 8.0)])
+@pytest.mark.parametrize(("expert", "gain"), [("auto", 8.0), ("classical", 8.0), ("bragg", 6.0), ("wiener", 8.0)])
 def test_lattice_gains_decibels(kind: str, expert: str, gain: float) -> None:
     truth, image = noisy(kind)
     result = denoise(micrograph(image), DenoiseOptions(expert))
@@ -76,7 +85,7 @@ def test_local_filters_gain_on_white_noise(expert: str) -> None:
 
 @pytest.mark.parametrize("kind", ["white", "coloured"])
 @pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("expert", ["auto", "bragg"])
+@pytest.mark.parametrize("expert", ["classical", "bragg"])
 def test_noise_stays_without_a_lattice(kind: str, seed: int, expert: str) -> None:
     rng = np.random.default_rng(seed)
     noise = rng.normal(size=SHAPE) if kind == "white" else integrated_noise(rng)
@@ -96,7 +105,7 @@ def test_noise_stays_without_a_lattice(kind: str, seed: int, expert: str) -> Non
 
 def test_autocorrelation_of_a_denoised_lattice_is_periodic() -> None:
     """The counterpart: the statistic of the test above does see a lattice."""
-    image = denoise(micrograph(noisy("white")[1])).image.astype(float)
+    image = denoise(micrograph(noisy("white")[1]), CLASSICAL).image.astype(float)
     coefficients = np.fft.rfft2(image - image.mean())
     correlation = np.fft.irfft2(np.abs(coefficients) ** 2, s=SHAPE)
     lag = np.hypot(np.fft.fftfreq(SHAPE[0], 1 / SHAPE[0])[:, None], np.fft.fftfreq(SHAPE[1], 1 / SHAPE[1]))
@@ -109,7 +118,7 @@ def test_noise_level_is_measured(kind: str) -> None:
     assert denoise(micrograph(image)).noise == pytest.approx(np.std(image - truth), rel=0.2)
 
 
-@pytest.mark.parametrize("expert", ["auto", *EXPERTS])
+@pytest.mark.parametrize("expert", ["auto", "classical", "moe:phase-low", "moe:incoherent-high", *EXPERTS])
 def test_result_scales_with_the_unit_and_keeps_the_input(expert: str) -> None:
     image = noisy("poisson")[1].astype(np.float32)
     before = image.copy()
@@ -124,21 +133,22 @@ def test_result_scales_with_the_unit_and_keeps_the_input(expert: str) -> None:
     np.testing.assert_allclose((other.image - 1e-8) / 1e-9, one.image, atol=0.05 * float(image.std()))
 
 
-def test_weights_follow_the_image() -> None:
+def test_weights_of_the_blend_follow_the_image() -> None:
     rng = np.random.default_rng(3)
-    with_lattice = denoise(micrograph(noisy("white")[1])).weights
-    without = denoise(micrograph(rng.normal(size=SHAPE))).weights
+    with_lattice = denoise(micrograph(noisy("white")[1]), CLASSICAL).weights
+    without = denoise(micrograph(rng.normal(size=SHAPE)), CLASSICAL).weights
     assert with_lattice["bragg"] + with_lattice["wiener"] > 0.5
     assert set(without) == {"gaussian"}
 
 
-def test_masked_pixels_are_not_believed() -> None:
+@pytest.mark.parametrize("expert", ["auto", "classical"])
+def test_masked_pixels_are_not_believed(expert: str) -> None:
     truth, image = noisy("white")
     mask = np.ones(SHAPE, dtype=bool)
     mask[40:70, 90:120] = False
     spoiled = image.copy()
     spoiled[~mask] = 1e4
-    result = denoise(micrograph(spoiled, mask)).image
+    result = denoise(micrograph(spoiled, mask), DenoiseOptions(expert)).image
     assert error(result[mask], truth[mask]) < 0.2 * error(image[mask], truth[mask])
     # Inside the hole the filter continues the lattice.
     assert np.corrcoef(result[~mask], truth[~mask])[0, 1] > 0.9
@@ -165,7 +175,7 @@ def test_constant_image_is_returned() -> None:
 
 
 def test_unknown_expert_lists_the_choices() -> None:
-    with pytest.raises(DenoiseError, match=r"'bm3d' is unknown.*auto, raw, gaussian, wiener, nlm, tv, bragg"):
+    with pytest.raises(DenoiseError, match=r"'bm3d' is unknown.*auto, classical, raw, .*bragg, moe, moe:phase-low"):
         denoise(micrograph(lattice()), DenoiseOptions("bm3d"))
 
 
@@ -184,10 +194,91 @@ def test_images_that_cannot_be_denoised_are_refused() -> None:
         denoise(micrograph(np.full(SHAPE, np.nan)))
 
 
-def test_smallest_image_is_processed() -> None:
-    rng = np.random.default_rng(1)
-    assert np.isfinite(denoise(micrograph(rng.normal(size=(16, 19)))).image).all()
+@pytest.mark.parametrize("expert", ["moe", "classical"])
+def test_smallest_image_is_processed(expert: str) -> None:
+    noise = np.random.default_rng(1).normal(size=(16, 19))
+    result = denoise(micrograph(noise), DenoiseOptions(expert)).image
+    assert result.shape == (16, 19)
+    assert np.isfinite(result).all()
 
 
 def test_digest_names_the_expert() -> None:
     assert digest(DenoiseOptions("tv")) != digest(DenoiseOptions("nlm"))
+
+
+def test_digest_names_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    shipped = digest(DenoiseOptions("moe"))
+    classical = digest(DenoiseOptions("tv"))
+    monkeypatch.setattr(manifest, "digest", lambda folder: "f" * 64)
+    assert digest(DenoiseOptions("moe")) != shipped
+    assert digest(DenoiseOptions("tv")) == classical
+
+
+@pytest.mark.parametrize("expert", ["auto", "classical"])
+def test_same_image_gives_the_same_bits(expert: str) -> None:
+    image = micrograph(noisy("poisson")[1])
+    one, other = (denoise(image, DenoiseOptions(expert)) for _ in range(2))
+    np.testing.assert_array_equal(one.image, other.image)
+    assert one.weights == other.weights
+
+
+def test_auto_is_the_trained_mixture_where_it_was_trained() -> None:
+    image = micrograph(noisy("white")[1])
+    auto, trained = denoise(image), denoise(image, DenoiseOptions("moe"))
+    np.testing.assert_array_equal(auto.image, trained.image)
+    assert auto.note == ""
+    assert set(auto.weights) <= set(KINDS)
+    assert auto.level is not None
+    assert auto.uncertainty is not None
+    assert auto.uncertainty.shape == SHAPE
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_one_trained_expert_can_be_asked_alone(kind: str) -> None:
+    assert denoise(micrograph(noisy("white")[1]), DenoiseOptions(f"moe:{kind}")).weights == {kind: 1.0}
+
+
+@pytest.mark.parametrize(
+    ("pixel", "words"), [(None, "needs the pixel size"), (0.5, r"lies outside"), (0.01, r"lies outside")]
+)
+def test_auto_is_classical_and_says_so_without_a_trained_pixel_size(pixel: float | None, words: str) -> None:
+    image = micrograph(noisy("white")[1], pixel=pixel)
+    auto, classical = denoise(image), denoise(image, CLASSICAL)
+    np.testing.assert_array_equal(auto.image, classical.image)
+    assert words in auto.note
+    assert classical.note == ""
+
+
+def test_mixture_needs_a_pixel_size() -> None:
+    with pytest.raises(DenoiseError, match=r"test\.tif: .*needs the pixel size"):
+        denoise(micrograph(lattice(), pixel=None), DenoiseOptions("moe"))
+
+
+def test_mixture_notes_a_pixel_size_it_was_not_trained_for() -> None:
+    result = denoise(micrograph(noisy("white")[1], pixel=0.3), DenoiseOptions("moe"))
+    assert "0.3 × 0.3 Å lies outside 0.04 to 0.22 Å" in result.note
+    assert set(result.weights) <= set(KINDS)
+
+
+@pytest.fixture
+def _no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(manifest, "SHIPPED", tmp_path)
+    monkeypatch.setattr(inference, "restore", partial(inference.restore, folder=tmp_path))
+
+
+@pytest.mark.usefixtures("_no_weights")
+def test_auto_is_classical_and_says_so_without_weights() -> None:
+    image = micrograph(noisy("white")[1])
+    result = denoise(image)
+    np.testing.assert_array_equal(result.image, denoise(image, CLASSICAL).image)
+    assert "no denoiser weights here" in result.note
+    assert result.digest.startswith("classical/")
+
+
+@pytest.mark.usefixtures("_no_weights")
+@pytest.mark.parametrize("expert", ["moe", "moe:phase-low"])
+def test_trained_denoisers_need_their_weights(expert: str) -> None:
+    with pytest.raises(DenoiseError, match="no denoiser weights here"):
+        denoise(micrograph(lattice()), DenoiseOptions(expert))
+    with pytest.raises(DenoiseError, match="no denoiser weights here"):
+        digest(DenoiseOptions(expert))

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from models.divaesr import train as training_run
+from models.divaesr import weights
+from models.divaesr.bank import CrystalBank
+from models.divaesr.configuration import SMALL
+from models.divaesr.expert import Expert
+from models.divaesr.mixture import Mixture
+from models.divaesr.training import DenoiserTraining, Schedule, Seeds, psnr
+
+SCHEDULE = Schedule(steps=2, each=1, side=96)
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Seeds of the images that were trained on."""
+    seeds: list[int] = []
+    images = DenoiserTraining.images
+
+    def watched(self, which, seed, each):
+        if which == "fit":
+            seeds.append(seed)
+        return images(self, which, seed, each)
+
+    monkeypatch.setattr(DenoiserTraining, "images", watched)
+    monkeypatch.setattr(training_run, "VALIDATION_STEPS", 1)
+    return seeds
+
+
+def train(bank: CrystalBank, out: Path, schedule: Schedule, network: str = "mixture", **more) -> dict[str, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Lightning's advice on workers
+        return training_run.train(bank, bank, out, SMALL, schedule, network, progress=False, **more)
+
+
+def test_a_training_writes_weights_and_goes_on_with_new_images(
+    bank: CrystalBank, tmp_path: Path, seen: list[int]
+) -> None:
+    reached = train(bank, tmp_path, SCHEDULE, facts={"banks": "test"})
+    assert seen == [0, 1]
+    assert {"val_psnr", "val_gate_kind", "val_psnr_phase-low"} <= set(reached)
+    content = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    assert content["made"]["steps_done"] == 2
+    assert content["made"]["banks"] == "test"
+    assert content["made"]["schedule"]["side"] == 96
+    assert content["made"]["reached"] == reached
+    first = weights.load(tmp_path / "weights")
+    assert first.configuration == SMALL
+    assert (tmp_path / "last.ckpt").exists()
+
+    seen.clear()
+    train(bank, tmp_path, replace(SCHEDULE, steps=4))
+    content = json.loads((tmp_path / "weights" / "manifest.json").read_text())
+    assert content["made"]["steps_done"] == 4
+    assert seen == [2, 3]
+    again = weights.load(tmp_path / "weights")
+    assert not torch.equal(again.gate.head.weight, first.gate.head.weight)
+
+
+def test_one_network_can_be_trained_to_compare_with(bank: CrystalBank, tmp_path: Path, seen: list[int]) -> None:
+    reached = train(bank, tmp_path, replace(SCHEDULE, steps=1, seed=3), "single")
+    assert seen == [3 * 10**8]
+    assert (tmp_path / "network.safetensors").exists()
+    assert "val_gate_kind" not in reached
+    mixture = Mixture(SMALL)
+    weights.resume(mixture, tmp_path / "network.safetensors")
+
+
+@pytest.mark.parametrize("joint", [0.0, 1.0])
+def test_every_part_of_the_mixture_learns(bank: CrystalBank, joint: float) -> None:
+    torch.manual_seed(0)
+    network = Mixture(SMALL)
+    module = DenoiserTraining(network, SMALL, bank, bank, replace(SCHEDULE, joint=joint))
+    module.log = lambda *args, **options: None
+    loss = module.training_step(0, 0)
+    loss.backward()
+    assert bool(torch.isfinite(loss))
+    asked = sum(any(p.grad is not None and p.grad.any() for p in e.parameters()) for e in network.experts)
+    assert asked == 4 if joint == 0.0 else asked >= SMALL.top
+    assert network.gate.head.weight.grad is not None
+    assert bool(network.gate.head.weight.grad.any())
+
+
+def test_networks_to_compare_with_are_as_large_as_said() -> None:
+    size = {
+        name: sum(p.numel() for p in training_run.network_of(name, SMALL).parameters())
+        for name in training_run.NETWORKS
+    }
+    experts = sum(p.numel() for p in Mixture(SMALL).experts.parameters())
+    assert size["single"] == experts / 4
+    assert size["wide"] == pytest.approx(experts, rel=0.1)
+    assert isinstance(training_run.network_of("wide", SMALL), Expert)
+
+
+def test_seeds_are_counted() -> None:
+    assert list(Seeds(5, 3)) == [5, 6, 7]
+    assert len(Seeds(5, 3)) == 3
+
+
+def test_psnr_is_in_decibels_and_blind_to_the_mean() -> None:
+    truth = torch.zeros(1, 1, 10, 10)
+    truth[..., ::2, :] = 1
+    error = 0.1 * torch.where(torch.arange(10) % 2 == 0, 1.0, -1.0).expand(1, 1, 10, 10)
+    assert float(psnr(truth + error + 7, truth)) == pytest.approx(20.0, abs=1e-3)
