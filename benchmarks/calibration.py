@@ -35,6 +35,7 @@ from benchmarks.reliability import calibration_error
 from flows.reconstruct import Search
 from library.store import Library, open_libraries
 from microscopy.micrograph import Micrograph
+from models.denoising import MIXTURE, DenoiseOptions, denoise
 from planning.confidence import MODEL, features
 from planning.planner import Situation, legal_branches
 from planning.records import Status, Verdict
@@ -112,7 +113,8 @@ def attempts(
     """What the planner would try, whatever the confidence in it: verdict, candidates and reconstruction of each."""
     search, tried, likeness = Search(options), [], 0.0
     while True:
-        candidates = retrieve(micrograph, library, search.options)
+        seen = replace(micrograph, image=denoise(micrograph, DenoiseOptions(MIXTURE)).image) if search.denoised else None
+        candidates = retrieve(micrograph, library, search.options, seen)
         likeness = max(likeness, candidates.likeness)
         found = reconstruct(micrograph, candidates) if candidates.items else None
         verdict = verify(micrograph, candidates, found, None)

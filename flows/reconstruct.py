@@ -54,26 +54,32 @@ class RunFailedError(AutoMatError):
 
 @dataclass(frozen=True)
 class Search:
-    """How an attempt searches, and which of the hypotheses found it takes."""
+    """How an attempt searches, which of the hypotheses found it takes, and whether it sees the lattice denoised."""
 
     options: RetrievalOptions
     rank: int = 0
+    denoised: bool = False
 
     def after(self, branch: Branch) -> Search:
         """Search of the attempt that a branch leads to."""
         options = self.options
         match branch:
+            case Branch.REDENOISE:
+                return replace(self, rank=0, denoised=True)
             case Branch.NEXT_TEMPLATE:
-                return Search(options, self.rank + 1)
+                return replace(self, rank=self.rank + 1)
             case Branch.WIDEN_SEARCH:
-                return Search(replace(options, strain=max(WIDE_STRAIN, options.strain)))
+                return self._with(replace(options, strain=max(WIDE_STRAIN, options.strain)))
             case Branch.SUBSTITUTE:
-                return Search(replace(options, substitute=True))
+                return self._with(replace(options, substitute=True))
             case Branch.TEMPLATE_FREE:
-                return Search(replace(options, template_free=True))
+                return self._with(replace(options, template_free=True))
             case Branch.DROP_ELEMENT_FILTER:
-                return Search(replace(options, use_elements=False))
+                return self._with(replace(options, use_elements=False))
         raise ValueError(f"{branch} leads to no attempt")
+
+    def _with(self, options: RetrievalOptions) -> Search:
+        return replace(self, options=options, rank=0)
 
 
 @dataclass(frozen=True)
@@ -229,7 +235,8 @@ def _attempts(
         verdict: Ref | None = None
         hypotheses = 0
         try:
-            candidates = journal.call(steps.retrieve, micrograph, library, search.options)
+            seen = _redenoised(micrograph, settings, journal) if search.denoised else None
+            candidates = journal.call(steps.retrieve, micrograph, library, search.options, seen)
             hypotheses = len(load(candidates).items)
             likeness = max(likeness, load(candidates).likeness)
             rank = search.rank if search.rank < hypotheses else None
@@ -252,6 +259,12 @@ def _attempts(
             return _relaxed(best, micrograph, potential, settings, journal)
         tried.append(branch)
         search = search.after(branch)
+
+
+def _redenoised(micrograph: Ref, settings: Settings, journal: Journal) -> Ref:
+    """Denoise with the trained mixture, whatever the first denoising used."""
+    options = replace(settings.denoise, expert=denoising.MIXTURE)
+    return journal.call(steps.denoise, micrograph, options, denoising.digest(options))
 
 
 def _attempt(

@@ -12,13 +12,19 @@ from typing import Literal
 
 from planning.records import Branch, Decision, Status, Verdict
 
-MAX_ATTEMPTS = 6
+MAX_ATTEMPTS = 7
 """Attempts on one image: the first, one of each branch that changes the search, and one more hypothesis."""
 
 Planner = Literal["rules", "none"]
 
-HOPELESS = frozenset({"lattice", "one_lattice"})
-"""Checks that no other hypothesis can mend: no template makes an image periodic."""
+HOPELESS = frozenset({"one_lattice"})
+"""Checks that nothing can mend: two crystals stay two."""
+
+UNSEEN = frozenset({"lattice"})
+"""No template makes an image periodic, but the trained denoiser sees a lattice in less of an image: in a small field of
+view, at a low dose. What it sees is then measured on the image as recorded."""
+
+FOR_LATTICE = (Branch.REDENOISE,)
 
 STABILITY = frozenset({"distances", "relaxation", "displacement", "relaxed_strain", "energy"})
 """The structure fits the image but is no stable crystal: another hypothesis may be."""
@@ -101,8 +107,7 @@ def settled(verdict: Verdict) -> bool:
 def legal_branches(verdict: Verdict | None, tried: Sequence[Branch], situation: Situation) -> tuple[Branch, ...]:
     """Branches that may follow, preferred first.
 
-    ``redenoise`` is never offered: retrieval and reconstruction measure the raw image, whose noise is known. The
-    user's elements are doubted only when nothing made of them resembles the image.
+    The user's elements are doubted only when nothing made of them resembles the image.
     """
     rejected = verdict is None or verdict.status is Status.REJECTED
     return tuple(
@@ -118,6 +123,8 @@ def _remedies(verdict: Verdict | None) -> tuple[Branch, ...]:
     failed = {check.name for check in verdict.checks if not check.passed}
     if failed & HOPELESS:
         return ()
+    if failed & UNSEEN:
+        return FOR_LATTICE
     if failed - STABILITY - AMBIGUITY:
         return FOR_FIT
     return FOR_STABILITY if failed & STABILITY else ()

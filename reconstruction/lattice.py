@@ -8,6 +8,8 @@ The image fixes the lattice of the *projection*; the crystal's may be a superlat
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import scipy.fft
 from jaxtyping import Float
@@ -19,7 +21,7 @@ from reconstruction.records import ImageLattice
 from reconstruction.second_lattice import relation
 from reconstruction.spectrum import Spectrum, windowed
 
-__all__ = ["find_lattice", "gauss_reduce", "reflections"]
+__all__ = ["find_lattice", "gauss_reduce", "reflections", "sharpened"]
 
 LONGEST_AXIS = 42.0
 """Å, longest projected axis looked for."""
@@ -32,6 +34,9 @@ WEAK = 1000.0
 wastes less of the image, and finds reflections at half the dose, can then be used."""
 
 MAX_REFLECTIONS = 150
+
+SHARPENING = 6
+"""Newton steps that refine a lattice."""
 
 ONE_LATTICE = 0.8
 """Share of the reflected power below which the image is said to hold more than one lattice."""
@@ -72,6 +77,64 @@ def find_lattice(micrograph: Micrograph, q_max: float) -> ImageLattice | None:
     if view.extent < 3 * np.linalg.norm(best.vectors, axis=1).max():
         warnings.append("the field of view holds fewer than three cells along one axis")
     return ImageLattice(best.vectors, best.errors, float(np.sqrt(snr.max())), best.reflections, share, tuple(warnings))
+
+
+def sharpened(lattice: ImageLattice, micrograph: Micrograph, q_max: float) -> ImageLattice | None:
+    """Refine a lattice that was seen in a denoised image on the recorded one, whose noise is known.
+
+    What the noise does not explain at the nodes, Σ |c|² / N, is the logarithm of the likelihood with every amplitude
+    and phase at its best. Its maximum near the given lattice is found by damped Newton steps, the errors follow from
+    its curvature.
+
+    Parameters
+    ----------
+    lattice
+        As found elsewhere, right to a fraction of the reflections' width.
+    micrograph
+        As recorded.
+    q_max
+        Highest spatial frequency the optics pass, 1/Å.
+
+    Returns
+    -------
+    The lattice, or None when the recorded image has no maximum there: then nothing in it speaks for the lattice.
+    """
+    view = windowed(micrograph, "half", q_max)
+    reciprocal = np.linalg.inv(lattice.vectors).T
+    reach = int(np.ceil(q_max * np.linalg.norm(lattice.vectors, axis=1).max()))
+    n = np.stack(np.meshgrid(np.arange(-reach, reach + 1), np.arange(-reach, reach + 1)), axis=-1).reshape(-1, 2)
+    n = n[(n[:, 0] > 0) | ((n[:, 0] == 0) & (n[:, 1] > 0))]
+    q = np.linalg.norm(n @ reciprocal, axis=1)
+    n = n[(q < min(q_max, 0.98 * 0.5 / max(view.pixel_size))) & (q > 2.5 / view.extent)]
+    if len(n) < 2:
+        return None
+    hessian = np.eye(4)
+    for _ in range(SHARPENING):
+        g = n @ reciprocal
+        noise = view.noise(np.linalg.norm(g, axis=1))
+        c, first, second = view.gradients(g)
+        slope = 2 * np.real(np.conj(c)[:, None] * first) / noise[:, None]
+        outer = np.real(np.conj(first)[:, :, None] * first[:, None, :])
+        bend = 2 * (np.real(np.conj(c)[:, None, None] * second) + outer) / noise[:, None, None]
+        gradient = np.einsum("ki,kj->ij", n, slope).ravel()
+        hessian = np.einsum("ki,kl,kjm->ijlm", n, n, bend).reshape(4, 4)
+        values, axes = np.linalg.eigh(hessian)
+        if values.max() >= 0:
+            return None
+        step = (axes @ ((axes.T @ gradient) / -values)).reshape(2, 2)
+        longest = np.linalg.norm(n @ step, axis=1).max()
+        reciprocal = reciprocal + step * min(1.0, 0.25 / view.extent / max(longest, 1e-12))
+    vectors = np.linalg.inv(reciprocal.T)
+    # δ(B⁻ᵀ) = -V δBᵀ V for the vectors V that belong to the reciprocal rows B.
+    jacobian = -np.einsum("ij,kl->iklj", vectors, vectors).reshape(4, 4)
+    covariance = jacobian @ np.linalg.inv(-hessian) @ jacobian.T
+    snr = float((np.abs(c) ** 2 / noise).max())
+    return replace(
+        lattice,
+        vectors=vectors,
+        standard_errors=np.sqrt(np.diag(covariance)).reshape(2, 2),
+        significance=float(np.sqrt(snr)),
+    )
 
 
 def reflections(view: Spectrum, q_max: float) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, " K"]]:

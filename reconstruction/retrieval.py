@@ -12,6 +12,7 @@ from microscopy.micrograph import Micrograph, Modality
 from reconstruction.alignment import align
 from reconstruction.drift import find_lattice_with_jitter
 from reconstruction.hypotheses import Proposal, margin, ranked, register
+from reconstruction.lattice import find_lattice, sharpened
 from reconstruction.measurement import Measurement, measure
 from reconstruction.query import search
 from reconstruction.records import Candidates
@@ -54,8 +55,24 @@ class RetrievalOptions:
     exclude: tuple[str, ...] = ()
 
 
-def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions = RetrievalOptions()) -> Candidates:
+def retrieve(
+    micrograph: Micrograph,
+    library: Library,
+    options: RetrievalOptions = RetrievalOptions(),
+    denoised: Micrograph | None = None,
+) -> Candidates:
     """Rank the templates of a library by how well they explain a micrograph.
+
+    Parameters
+    ----------
+    micrograph
+        As recorded: everything is measured on it.
+    library
+        Templates.
+    options
+        How widely to search.
+    denoised
+        The same image denoised, to look for the lattice in where the recorded one does not show it.
 
     Returns
     -------
@@ -66,7 +83,13 @@ def retrieve(micrograph: Micrograph, library: Library, options: RetrievalOptions
     ReconstructionError
         If the micrograph has no pixel size.
     """
-    lattice = find_lattice_with_jitter(micrograph, highest_frequency(micrograph))
+    q_max = highest_frequency(micrograph)
+    if denoised is None:
+        lattice = find_lattice_with_jitter(micrograph, q_max)
+    else:
+        lattice = find_lattice(denoised, q_max)
+        # What a denoiser shows may be its own invention: the recorded image must bear it out.
+        lattice = lattice and sharpened(lattice, micrograph, q_max)
     elements = micrograph.elements if options.use_elements else None
     formula = micrograph.formula if options.use_elements else None
     rows = library.rows(elements=elements, formula=formula, exclude=options.exclude)

@@ -13,7 +13,7 @@ _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 BRANCHES = {
     Branch.ACCEPT: "Kept the structure",
-    Branch.REDENOISE: "Denoised again, more strictly",
+    Branch.REDENOISE: "Looked for the lattice in the denoised image",
     Branch.NEXT_TEMPLATE: "Tried the next template",
     Branch.WIDEN_SEARCH: "Widened the search",
     Branch.SUBSTITUTE: "Tried known structures with the elements given",

@@ -110,11 +110,13 @@ def denoise(micrograph: Ref, options: DenoiseOptions, digest: str) -> Any:
 
 
 @step("retrieve")
-def retrieve(micrograph: Ref, library: LibraryRef, options: RetrievalOptions) -> Any:
-    """Rank the templates of a library."""
+def retrieve(micrograph: Ref, library: LibraryRef, options: RetrievalOptions, denoised: Ref | None = None) -> Any:
+    """Rank the templates of a library; the lattice is looked for in the denoised image if there is one."""
     from reconstruction import retrieval
 
-    return retrieval.retrieve(load(micrograph), open_library(library), options)
+    recorded = load(micrograph)
+    seen = replace(recorded, image=load(denoised).image) if denoised else None
+    return retrieval.retrieve(recorded, open_library(library), options, seen)
 
 
 @step("reconstruct")

@@ -141,7 +141,7 @@ def _by_mixture(
         identity = digest(options)
     except manifest.WeightsError as error:
         raise DenoiseError(str(error)) from error
-    if options.expert == AUTO and found.note:
+    if options.expert == AUTO and found.outside:
         raise DenoiseError(found.note)
     return Denoised(
         (found.image * spread + mean).astype(np.float32),

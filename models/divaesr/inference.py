@@ -27,6 +27,12 @@ TILE, STRIDE = 320, 256
 RIM, RAMP = 16, 32
 """Pixels at the edge of a tile that are not used, and over which it then fades in."""
 
+FAINT = -24.0
+"""dB, signal to noise of an answer below which there is nothing in the image: experts were trained down to -18 dB.
+What is left of an answer on pure noise is a thousandth to a fiftieth of the noise; it is made flat."""
+
+NOTHING = "nothing but noise is seen in this image, so the denoised one is flat"
+
 _MULTIPLE = 8  # of the working grid, so that it can be halved three times
 
 
@@ -48,6 +54,8 @@ class Restored:
         Signal to noise in dB as the gate sees it.
     pattern
         The most probable of ``PATTERNS``, and its probability.
+    outside
+        Whether the pixel size is one that the training did not cover.
     note
         What a user has to know; empty when all is as in training.
     """
@@ -58,6 +66,7 @@ class Restored:
     weights: dict[str, float]
     level: float
     pattern: tuple[str, float]
+    outside: bool
     note: str
 
 
@@ -120,9 +129,13 @@ def restore(
         answers = torch.stack([_tiled(mixture.experts[index], scaled, believed) for index in asked])
         blend = (answers * shares[asked][:, None, None]).sum(dim=0)
         spread = answers.std(dim=0, correction=0) if len(asked) > 1 else torch.zeros_like(blend)
+        nothing = float(blend.std()) < 10 ** (FAINT / 20)  # the image was scaled to unit variance
+        if nothing:
+            blend = torch.full_like(blend, float(blend.mean()))
         size = float(scale)
         fine = blend.numpy() * size + float(mean)
     best = int(opinion.patterns[0].argmax())
+    outside = _outside(pixel_size, configuration.pixel_range)
     return Restored(
         image=_resampled(fine, image.shape),
         fine=fine.astype(np.float32),
@@ -130,7 +143,8 @@ def restore(
         weights={configuration.kinds[index]: round(float(shares[index]), 4) for index in asked},
         level=float(opinion.level),
         pattern=(PATTERNS[best], float(opinion.patterns[0].softmax(dim=0)[best])),
-        note=_note(pixel_size, configuration.pixel_range),
+        outside=bool(outside),
+        note="; ".join(note for note in (outside, NOTHING if nothing else "") if note),
     )
 
 
@@ -200,7 +214,7 @@ def _fade(start: int, length: int, side: int) -> Tensor:
     return rise * fall
 
 
-def _note(pixel_size: tuple[float, float], trained: tuple[float, float]) -> str:
+def _outside(pixel_size: tuple[float, float], trained: tuple[float, float]) -> str:
     low, high = trained
     if all(low <= size <= high for size in pixel_size):
         return ""
