@@ -104,6 +104,8 @@ def train(
     )
     last = out / "last.ckpt"
     first = schedule.seed * 10**8 + schedule.first
+    if last.exists():  # Lightning starts the data anew
+        first += int(torch.load(last, map_location="cpu", weights_only=False, mmap=True)["global_step"])
     trainer.fit(
         module,
         DataLoader(Seeds(first, schedule.steps), batch_size=None),

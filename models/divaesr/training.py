@@ -42,7 +42,7 @@ class Schedule:
     seed
         Of the images.
     first
-        Number of the first step: a resumed training goes on with new images.
+        Number of the first step: a training that goes on from another's weights needs other images.
     """
 
     steps: int = 10_000

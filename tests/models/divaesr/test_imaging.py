@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
-from images import mos2
+from images import graphene, mos2
+from pymatgen.core import Structure
 
 from microscopy.linear import structure_factors
 from microscopy.optics import Optics
@@ -77,18 +81,18 @@ def test_the_level_is_the_measured_ratio(phantoms: Phantoms, monkeypatch: pytest
     assert float((measured - batch.level)[usual].abs().max()) < 2.0
 
 
-def one_crystal(monkeypatch: pytest.MonkeyPatch) -> tuple[Phantoms, specimens.Atoms]:
-    """MoS2 without defects under the default beam."""
+def one_crystal(monkeypatch: pytest.MonkeyPatch, structure: Structure) -> tuple[Phantoms, specimens.Atoms]:
+    """A crystal without defects under the default beam."""
     monkeypatch.setattr(specimens, "SHARES", dict.fromkeys(specimens.SHARES, 0.0))
     for name in ("DEFECTIVE", "SUBSTITUTED", "STRAINED", "SMALL_STRAIN"):
         monkeypatch.setattr(specimens, name, 0.0)
     monkeypatch.setattr(imaging, "BEAM_CHANCES", (0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0))
-    made = ready(bank_of([mos2()], random=0, seed=0))
+    made = ready(bank_of([structure], random=0, seed=0))
     return made, made.specimens.draw(4, 256 * PIXEL, made._rng)
 
 
 def test_phase_images_are_those_of_the_linear_model(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, atoms = one_crystal(monkeypatch)
+    made, atoms = one_crystal(monkeypatch, mos2())
     monkeypatch.setattr(made, "_uniform", lambda shape, low, high: torch.zeros(shape))  # no blur, no rotation
     clean, alpha = made._clean(atoms.image, atoms.positions, atoms.numbers, torch.ones(4, dtype=torch.bool), 256)
     optics = Optics()
@@ -102,13 +106,14 @@ def test_phase_images_are_those_of_the_linear_model(monkeypatch: pytest.MonkeyPa
 
 
 def test_phase_images_have_the_contrast_and_the_noise_of_a_simulation(
-    monkeypatch: pytest.MonkeyPatch, tmp_path
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    made, atoms = one_crystal(monkeypatch)
+    structure = graphene()  # its multislice takes a second
+    made, atoms = one_crystal(monkeypatch, structure)
     phase, dose = torch.ones(4, dtype=torch.bool), 2e4
-    options = SimulationOptions(shape=(256, 256), pixel_size=(PIXEL, PIXEL), seed=1)
-    still = simulate(mos2(), options, tmp_path).micrograph.image
-    noisy = simulate(mos2(), SimulationOptions(shape=(256, 256), seed=1, dose=dose), tmp_path).micrograph.image
+    options = SimulationOptions(shape=(256, 256), pixel_size=(PIXEL, PIXEL), origin=(0.0, 0.0))
+    still = simulate(structure, options, tmp_path).micrograph.image
+    recorded = [replace(options, seed=seed, dose=dose) for seed in range(6)]
     monkeypatch.setattr(made, "_uniform", lambda shape, low, high: torch.zeros(shape))
     clean, alpha = made._clean(atoms.image, atoms.positions, atoms.numbers, phase, 256)
     assert float(clean.std(dim=(1, 2)).mean()) == pytest.approx(float(still.std()), rel=0.15)
@@ -118,13 +123,14 @@ def test_phase_images_have_the_contrast_and_the_noise_of_a_simulation(
     image, stated = made._counted(
         clean, torch.zeros(4, 256), phase, alpha, band_power(clean, PIXEL, BAND), torch.zeros(4)
     )
-    power = float(band_power(torch.from_numpy(noisy - still), PIXEL, BAND))
+    noise = np.stack([simulate(structure, each, tmp_path).micrograph.image - still for each in recorded])
+    power = float(band_power(torch.from_numpy(noise), PIXEL, BAND).mean())
     assert float(stated.mean()) == pytest.approx(power, rel=0.1)
     assert float(band_power(image - clean, PIXEL, BAND).mean()) == pytest.approx(power, rel=0.1)
 
 
 def test_incoherent_images_count_electrons(monkeypatch: pytest.MonkeyPatch) -> None:
-    made, atoms = one_crystal(monkeypatch)
+    made, atoms = one_crystal(monkeypatch, mos2())
     phase, dose = torch.zeros(4, dtype=torch.bool), 1e5
     clean, alpha = made._clean(atoms.image, atoms.positions, atoms.numbers, phase, 256)
     monkeypatch.setattr(imaging, "WORST_DOSE", dose)
@@ -138,7 +144,7 @@ def test_incoherent_images_count_electrons(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_pixels_near_a_defect_count_more(monkeypatch: pytest.MonkeyPatch, bank: CrystalBank) -> None:
     monkeypatch.setattr(specimens, "DEFECTIVE", 1.0)
-    monkeypatch.setattr(specimens, "DEFECT_RATES", (0.005, 0.02))
+    monkeypatch.setattr(specimens, "DEFECT_RATES", (0.02, 0.05))
     drawn = []
     draw = specimens.Specimens.draw
     monkeypatch.setattr(specimens.Specimens, "draw", lambda self, *given: drawn.append(draw(self, *given)) or drawn[-1])
@@ -149,8 +155,9 @@ def test_pixels_near_a_defect_count_more(monkeypatch: pytest.MonkeyPatch, bank: 
     assert int(seen.sum()) > 5
     found = batch.weight[index[seen], 0, places[seen, 1], places[seen, 0]]
     assert float(found.min()) > 5
-    assert float(batch.weight.min()) >= 0.99
-    far = torch.ones_like(batch.weight, dtype=torch.bool)
+    assert float(batch.weight.min()) > 0
+    far = torch.zeros_like(batch.weight, dtype=torch.bool)
+    far[..., 50:-50, 50:-50] = True  # defects just outside are seen at the opposite edge
     for image, (x, y) in zip(index.tolist(), places.tolist(), strict=True):
         far[image, 0, max(0, y - 25) : max(0, y + 26), max(0, x - 25) : max(0, x + 26)] = False
     assert float(batch.weight[far].max()) < 1.1

@@ -26,14 +26,17 @@ def noisy(shape: tuple[int, int] = (160, 192), pixel: float = 0.1, noise: float 
 
 
 def test_a_large_image_has_no_seams(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = noisy((700, 660), 0.2)
+    image = noisy((440, 120), 0.2)
     tiled = restore(image, (0.2, 0.2), expert="phase-high")
-    assert len(inference._starts(tiled.fine.shape[0] // 2)) > 1
+    assert len(inference._starts(tiled.fine.shape[0] // 2)) == 2
     monkeypatch.setattr(inference, "TILE", 10_000)
     whole = restore(image, (0.2, 0.2), expert="phase-high")
-    difference = tiled.image - whole.image
-    assert np.abs(difference).max() < 0.05 * whole.image.std()
-    assert difference.std() < 0.005 * whole.image.std()
+    difference = (tiled.image - whole.image) / whole.image.std()
+    # An expert looks farther than the rim of a tile, but hardly minds what it sees there.
+    assert np.abs(difference).max() < 0.15
+    assert difference.std() < 0.01
+    steps = np.abs(np.diff(difference, axis=0)).mean(axis=1)  # along every border between two rows
+    assert steps.max() < 0.01
 
 
 @pytest.mark.parametrize("side", [8, 320, 328, 576, 1000])
@@ -137,9 +140,9 @@ def test_strength_moves_the_share_towards_the_experts_for_little_signal() -> Non
 
 
 def test_more_noise_is_seen_as_such() -> None:
-    levels = [restore(noisy(noise=n), PIXEL).level for n in (0.1, 0.5, 2.0)]
+    levels = [restore(noisy(noise=n), PIXEL).level for n in (0.5, 1.0, 2.0, 4.0)]
     assert levels == sorted(levels, reverse=True)
-    assert levels[0] - levels[2] > 10
+    assert levels[0] - levels[3] > 10  # 18 dB
 
 
 def test_the_pattern_is_named() -> None:

@@ -41,28 +41,40 @@ def train(bank: CrystalBank, out: Path, schedule: Schedule, network: str = "mixt
         return training_run.train(bank, bank, out, SMALL, schedule, network, progress=False, **more)
 
 
-def test_a_training_writes_weights_and_goes_on_with_new_images(
-    bank: CrystalBank, tmp_path: Path, seen: list[int]
-) -> None:
+def test_a_training_writes_weights_and_says_how(bank: CrystalBank, tmp_path: Path, seen: list[int]) -> None:
     reached = train(bank, tmp_path, SCHEDULE, facts={"banks": "test"})
     assert seen == [0, 1]
     assert {"val_psnr", "val_gate_kind", "val_psnr_phase-low"} <= set(reached)
-    content = json.loads((tmp_path / "weights" / "manifest.json").read_text())
-    assert content["made"]["steps_done"] == 2
-    assert content["made"]["banks"] == "test"
-    assert content["made"]["schedule"]["side"] == 96
-    assert content["made"]["reached"] == reached
-    first = weights.load(tmp_path / "weights")
-    assert first.configuration == SMALL
-    assert (tmp_path / "last.ckpt").exists()
+    made = json.loads((tmp_path / "weights" / "manifest.json").read_text())["made"]
+    assert made["steps_done"] == 2
+    assert made["banks"] == "test"
+    assert made["schedule"]["side"] == 96
+    assert made["reached"] == reached
+    assert weights.load(tmp_path / "weights").configuration == SMALL
 
-    seen.clear()
-    train(bank, tmp_path, replace(SCHEDULE, steps=4))
-    content = json.loads((tmp_path / "weights" / "manifest.json").read_text())
-    assert content["made"]["steps_done"] == 4
-    assert seen == [2, 3]
-    again = weights.load(tmp_path / "weights")
-    assert not torch.equal(again.gate.head.weight, first.gate.head.weight)
+
+def test_a_training_that_was_stopped_goes_on_with_new_images(
+    bank: CrystalBank, tmp_path: Path, seen: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkpoint = training_run.ModelCheckpoint
+    often = {"every_n_train_steps": 1}
+    monkeypatch.setattr(training_run, "ModelCheckpoint", lambda *given, **named: checkpoint(*given, **(named | often)))
+    schedule = replace(SCHEDULE, steps=4, seed=1)
+    with monkeypatch.context() as patch:
+        step = DenoiserTraining.training_step
+
+        def stopped(self, seed, index):
+            if index == 2:
+                raise RuntimeError("no more power")
+            return step(self, seed, index)
+
+        patch.setattr(DenoiserTraining, "training_step", stopped)
+        with pytest.raises(RuntimeError, match="no more power"):
+            train(bank, tmp_path, schedule)
+    assert (tmp_path / "last.ckpt").exists()
+    train(bank, tmp_path, schedule)
+    assert seen == [10**8 + step for step in range(4)]
+    assert json.loads((tmp_path / "weights" / "manifest.json").read_text())["made"]["steps_done"] == 4
 
 
 def test_one_network_can_be_trained_to_compare_with(bank: CrystalBank, tmp_path: Path, seen: list[int]) -> None:
