@@ -113,7 +113,9 @@ def attempts(
     """What the planner would try, whatever the confidence in it: verdict, candidates and reconstruction of each."""
     search, tried, likeness = Search(options), [], 0.0
     while True:
-        seen = replace(micrograph, image=denoise(micrograph, DenoiseOptions(MIXTURE)).image) if search.denoised else None
+        seen = (
+            replace(micrograph, image=denoise(micrograph, DenoiseOptions(MIXTURE)).image) if search.denoised else None
+        )
         candidates = retrieve(micrograph, library, search.options, seen)
         likeness = max(likeness, candidates.likeness)
         found = reconstruct(micrograph, candidates) if candidates.items else None

@@ -124,7 +124,8 @@ def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions()) 
     else:
         result, shares = EXPERTS[options.expert](scaled, noise, options.strength), {options.expert: 1.0}
     restored = (result * spread + mean).astype(np.float32)
-    return Denoised(restored, shares, noise * spread, 1.0, digest(options), note=note)
+    identity = f"classical/{options.expert}@{VERSION}"  # also where ``auto`` fell back on them
+    return Denoised(restored, shares, noise * spread, 1.0, identity, note=note)
 
 
 def _by_mixture(

@@ -282,9 +282,11 @@ class Phantoms:
         # What the mean of the noisy image is off by cannot be known; errors are compared without means.
         weight = torch.ones_like(clean)
         index, positions = defects
+        inside = ((positions >= 0) & (positions < side * PIXEL)).all(dim=1)
+        index, positions = index[inside], positions[inside]
         spots = splatted(index, positions, torch.ones(len(index), 1, device=self.device), b, side, offset=0.0)
         near = blur(spots, DEFECT_RADIUS / PIXEL / 2)
         peak = 1 / (2 * torch.pi * (DEFECT_RADIUS / PIXEL / 2) ** 2)
-        weight = weight + DEFECT_WEIGHT * (near / peak).clamp(max=1.0)
+        weight = weight + DEFECT_WEIGHT * (near / peak).clamp(0.0, 1.0)
         floor = 0.02 * noise / scale.square().flatten()
         return Batch(scaled, believed, clean, weight, floor, kind, pattern, level)

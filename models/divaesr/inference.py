@@ -21,10 +21,10 @@ from models.divaesr.manifest import SHIPPED
 from models.divaesr.mixture import Mixture, top_weights
 from models.divaesr.preparation import prepare
 
-TILE, STRIDE = 320, 256
+TILE, STRIDE = 384, 256
 """Pixels of the working grid: side of a tile, and step from one to the next."""
 
-RIM, RAMP = 16, 32
+RIM, RAMP = 48, 32
 """Pixels at the edge of a tile that are not used, and over which it then fades in."""
 
 FAINT = -24.0

@@ -31,8 +31,14 @@ def test_an_ambiguous_answer_is_reported_not_thrown_away() -> None:
     assert "margin" in decision.reason
 
 
-def test_nothing_makes_an_aperiodic_image_periodic() -> None:
-    assert plan(verdict(Status.REJECTED, "lattice", "template"), (), Situation(9, True)).branch is Branch.GIVE_UP
+def test_a_lattice_that_is_not_seen_is_looked_for_once_in_the_denoised_image() -> None:
+    unseen = verdict(Status.REJECTED, "lattice", "template")
+    assert plan(unseen, (), Situation(9, True)).branch is Branch.REDENOISE
+    assert plan(unseen, (Branch.REDENOISE,), Situation(9, True)).branch is Branch.GIVE_UP
+
+
+def test_two_crystals_stay_two() -> None:
+    assert plan(verdict(Status.REJECTED, "one_lattice", "lattice"), (), Situation(9, True)).branch is Branch.GIVE_UP
 
 
 @pytest.mark.parametrize("name", ["template", "fit", "shift", "strain"])
