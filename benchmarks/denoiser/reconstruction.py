@@ -86,8 +86,8 @@ def tables(found: Sequence[Row]) -> list[Table]:
     )
     note = (
         "Won, lost: images right that the recorded image got wrong, and the other way. RMSD before symmetry, "
-        "median over successes; [n]: over n. Redenoised: the recorded image showed no lattice, so the planner looked for "
-        "it in the denoised one; without that branch none of them is right."
+        "median over successes; [n]: over n. Redenoised: the recorded image showed no lattice, so the planner "
+        "looked for it in the denoised one; without that branch none of them is right."
     )
     return [Table("Reconstruction after denoising", columns, tuple(cells), note)]
 
