@@ -119,9 +119,9 @@ def _stem2crystal(material: Material, seed: int) -> Iterator[Case]:
 
 
 def _ablation(material: Material, seed: int) -> Iterator[Case]:
-    from models.denoising import AUTO, EXPERTS
+    from models.denoising import CLASSICAL, EXPERTS, MIXTURE
 
-    denoisers = tuple(Variant(f"denoised: {name}", denoiser=name) for name in (AUTO, *EXPERTS))
+    denoisers = tuple(Variant(f"denoised: {name}", denoiser=name) for name in (MIXTURE, CLASSICAL, *EXPERTS))
     for dose in (1e3, 1e4):
         questions = tuple(
             Question(regime, variant=variant) for regime, variant in product(("I", "II"), (*ABLATION, *denoisers))

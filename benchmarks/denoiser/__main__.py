@@ -38,7 +38,7 @@ def parsed(arguments: list[str] | None) -> tuple[str, Request]:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder for rows and tables")
     parser.add_argument("--cache", type=Path, help="folder of multislice images, libraries and answers of peers")
-    parser.add_argument("--denoisers", default="auto,bragg", help="comma-separated names for DenoiseOptions")
+    parser.add_argument("--denoisers", default="classical,moe", help="comma-separated names for DenoiseOptions")
     parser.add_argument("--peers", default="", help=f"comma-separated: {', '.join(DENOISING_PEERS)}")
     parser.add_argument("--doses", help="comma-separated, e/Å²; 0 is no noise")
     parser.add_argument("--modalities", default="iDPC,HAADF")
