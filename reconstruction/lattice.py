@@ -87,7 +87,8 @@ def sharpened(lattice: ImageLattice, micrograph: Micrograph, q_max: float) -> Im
 
     What the noise does not explain at the nodes, Σ |c|² / N, is the logarithm of the likelihood with every amplitude
     and phase at its best. Its maximum near the given lattice is found by damped Newton steps, the errors follow from
-    its curvature. Without a maximum the lattice stays, with errors `UNSURE` times those that the denoised image shows.
+    its curvature. Where that says less than the denoised image did, or there is no maximum, the lattice stays, with
+    errors `UNSURE` times those that the denoised image shows.
 
     Parameters
     ----------
@@ -118,19 +119,26 @@ def sharpened(lattice: ImageLattice, micrograph: Micrograph, q_max: float) -> Im
         values, axes = np.linalg.eigh(hessian)
         step = (axes @ ((axes.T @ gradient) / np.abs(values).clip(1e-9))).reshape(2, 2)
         reciprocal = reciprocal + step * min(1.0, longest / max(np.linalg.norm(n @ step, axis=1).max(), 1e-12))
-    power, _, hessian = _power_at_nodes(view, n, reciprocal)
+    proposed = replace(lattice, standard_errors=UNSURE * lattice.standard_errors)
+    found = _measured(lattice, view, n, reciprocal)
     wandered = np.linalg.norm(n @ (reciprocal - start), axis=1).max() > 1 / view.extent
-    if wandered or np.linalg.eigvalsh(hessian).max() >= 0:
-        power, _, _ = _power_at_nodes(view, n, start)
-        errors = UNSURE * lattice.standard_errors
-    else:
-        lattice = replace(lattice, vectors=np.linalg.inv(reciprocal.T))
-        # A change δB of the reciprocal rows changes the vectors V = B⁻ᵀ by -V δBᵀ V.
-        jacobian = -np.einsum("ij,kl->ilkj", lattice.vectors, lattice.vectors).reshape(4, 4)
-        covariance = jacobian @ np.linalg.inv(-hessian) @ jacobian.T
-        errors = np.sqrt(np.diag(covariance)).reshape(2, 2)
+    # The network knows what columns look like: at the lowest doses it places their lattice better than all nodes do.
+    best = proposed if found is None or wandered or found.relative_error > proposed.relative_error else found
+    power, _, _ = _power_at_nodes(view, n, np.linalg.inv(best.vectors).T)
     # The power of noise at a node is exponential: mean and standard deviation are one.
-    return replace(lattice, standard_errors=errors, significance=float((power.sum() - len(n)) / np.sqrt(len(n))))
+    return replace(best, significance=float((power.sum() - len(n)) / np.sqrt(len(n))))
+
+
+def _measured(lattice: ImageLattice, view: Spectrum, n: np.ndarray, reciprocal: np.ndarray) -> ImageLattice | None:
+    """Lattice at a maximum of the likelihood, with errors from its curvature; None where there is no maximum."""
+    _, _, hessian = _power_at_nodes(view, n, reciprocal)
+    if np.linalg.eigvalsh(hessian).max() >= 0:
+        return None
+    vectors = np.linalg.inv(reciprocal.T)
+    # A change δB of the reciprocal rows changes the vectors V = B⁻ᵀ by -V δBᵀ V.
+    jacobian = -np.einsum("ij,kl->ilkj", vectors, vectors).reshape(4, 4)
+    covariance = jacobian @ np.linalg.inv(-hessian) @ jacobian.T
+    return replace(lattice, vectors=vectors, standard_errors=np.sqrt(np.diag(covariance)).reshape(2, 2))
 
 
 def _power_at_nodes(view: Spectrum, n: np.ndarray, reciprocal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
