@@ -38,6 +38,9 @@ MAX_REFLECTIONS = 150
 SHARPENING = 8
 """Newton steps that refine a lattice."""
 
+FAINT = 2.0
+"""Power over noise up to which a node does not count in refining a lattice."""
+
 UNSURE = 10.0
 """How many times larger the error of a lattice found in a denoised image is than its reflections say (measured: 9)."""
 
@@ -114,13 +117,17 @@ def sharpened(lattice: ImageLattice, micrograph: Micrograph, q_max: float) -> Im
     if len(n) < 2:
         return None
     reciprocal, longest = start, 0.25 / view.extent
+    power, _, _ = _power_at_nodes(view, n, start)
+    # A node that may hold no more than noise would only add noise to the lattice.
+    signal = np.clip(1 - FAINT / np.maximum(power, 1e-9), 0.0, 1.0)
     for _ in range(SHARPENING):
-        _, gradient, hessian = _power_at_nodes(view, n, reciprocal)
+        _, slopes, bends = _power_at_nodes(view, n, reciprocal)
+        gradient, hessian = signal @ slopes, np.einsum("k,kij->ij", signal, bends)
         values, axes = np.linalg.eigh(hessian)
         step = (axes @ ((axes.T @ gradient) / np.abs(values).clip(1e-9))).reshape(2, 2)
         reciprocal = reciprocal + step * min(1.0, longest / max(np.linalg.norm(n @ step, axis=1).max(), 1e-12))
     proposed = replace(lattice, standard_errors=UNSURE * lattice.standard_errors)
-    found = _measured(lattice, view, n, reciprocal)
+    found = _measured(lattice, view, n, reciprocal, signal)
     wandered = np.linalg.norm(n @ (reciprocal - start), axis=1).max() > 1 / view.extent
     # The network knows what columns look like: at the lowest doses it places their lattice better than all nodes do.
     best = proposed if found is None or wandered or found.relative_error > proposed.relative_error else found
@@ -129,29 +136,35 @@ def sharpened(lattice: ImageLattice, micrograph: Micrograph, q_max: float) -> Im
     return replace(best, significance=float((power.sum() - len(n)) / np.sqrt(len(n))))
 
 
-def _measured(lattice: ImageLattice, view: Spectrum, n: np.ndarray, reciprocal: np.ndarray) -> ImageLattice | None:
-    """Lattice at a maximum of the likelihood, with errors from its curvature; None where there is no maximum."""
-    _, _, hessian = _power_at_nodes(view, n, reciprocal)
+def _measured(
+    lattice: ImageLattice, view: Spectrum, n: np.ndarray, reciprocal: np.ndarray, signal: np.ndarray
+) -> ImageLattice | None:
+    """Lattice at a maximum of the weighted likelihood, and its errors; None where there is no maximum."""
+    _, slopes, bends = _power_at_nodes(view, n, reciprocal)
+    hessian = np.einsum("k,kij->ij", signal, bends)
     if np.linalg.eigvalsh(hessian).max() >= 0:
         return None
     vectors = np.linalg.inv(reciprocal.T)
+    # Curvature counts the noise of a likelihood's own nodes, the scatter of the slopes that of nodes which hold none.
+    weighted, inverse = signal[:, None] * slopes, np.linalg.inv(hessian)
+    scatter = inverse @ (weighted.T @ weighted - hessian) @ inverse
     # A change δB of the reciprocal rows changes the vectors V = B⁻ᵀ by -V δBᵀ V.
     jacobian = -np.einsum("ij,kl->ilkj", vectors, vectors).reshape(4, 4)
-    covariance = jacobian @ np.linalg.inv(-hessian) @ jacobian.T
+    covariance = jacobian @ scatter @ jacobian.T
     return replace(lattice, vectors=vectors, standard_errors=np.sqrt(np.diag(covariance)).reshape(2, 2))
 
 
 def _power_at_nodes(view: Spectrum, n: np.ndarray, reciprocal: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Power over noise at each node (K,); gradient (4,) and Hessian (4, 4) of its sum by the reciprocal basis."""
+    """Power over noise at each node (K,); its gradient (K, 4) and Hessian (K, 4, 4) by the reciprocal basis."""
     g = n @ reciprocal
     noise = view.noise(np.linalg.norm(g, axis=1))
     c, first, second = view.gradients(g)
     slope = 2 * np.real(np.conj(c)[:, None] * first) / noise[:, None]
     outer = np.real(np.conj(first)[:, :, None] * first[:, None, :])
     bend = 2 * (np.real(np.conj(c)[:, None, None] * second) + outer) / noise[:, None, None]
-    gradient = np.einsum("ki,kj->ij", n, slope).ravel()
-    hessian = np.einsum("ki,kl,kjm->ijlm", n, n, bend).reshape(4, 4)
-    return np.abs(c) ** 2 / noise, gradient, hessian
+    slopes = np.einsum("ki,kj->kij", n, slope).reshape(-1, 4)
+    bends = np.einsum("ki,kl,kjm->kijlm", n, n, bend).reshape(-1, 4, 4)
+    return np.abs(c) ** 2 / noise, slopes, bends
 
 
 def reflections(view: Spectrum, q_max: float) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, " K"]]:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from images import graphene, linear_image, mos2, oblique, tin_sulfide, turn
 
 from microscopy.micrograph import Micrograph, Modality
-from reconstruction.lattice import find_lattice, gauss_reduce
+from reconstruction.lattice import find_lattice, gauss_reduce, sharpened
+from reconstruction.records import ImageLattice
 from reconstruction.second_lattice import relation
 
 Q_MAX = 2.1
@@ -144,3 +145,36 @@ def test_a_relation_does_not_depend_on_the_choice_of_cells(angle, size):
 
 def test_another_crystal_is_described_by_its_cell():
     assert "4.09 × 4.33 Å, 90°" in relation(np.array([[3.16, 0], [-1.58, 2.7366]]), np.diag([4.09, 4.33]))
+
+
+def noisy_lattice(seed: int, contrast: float) -> tuple[Micrograph, np.ndarray]:
+    """Four cosines of a rectangular lattice in white noise of unit variance, 12.8 Å wide."""
+    vectors = np.array([[3.1, 0.4], [-0.5, 3.9]])
+    g = np.array([[1, 0], [0, 1], [1, 1], [1, -1]]) @ np.linalg.inv(vectors).T
+    y, x = np.mgrid[:128, :128] * 0.1
+    waves = sum(np.cos(2 * np.pi * (gx * x + gy * y) + k) for k, (gx, gy) in enumerate(g))
+    image = contrast * waves + np.random.default_rng(seed).normal(size=(128, 128))
+    return Micrograph(image.astype(np.float32), (0.1, 0.1), "0" * 64, "test.tif"), vectors
+
+
+def proposal(vectors: np.ndarray) -> ImageLattice:
+    return ImageLattice(vectors, np.full((2, 2), 0.05), 9.0, 8)
+
+
+def test_a_proposed_lattice_is_refined_to_within_its_errors() -> None:
+    pulls = []
+    for seed in range(6):
+        micrograph, true = noisy_lattice(seed, 0.25)
+        found = sharpened(proposal(true + np.array([[0.03, -0.02], [0.02, 0.03]])), micrograph, 2.0)
+        assert found is not None
+        assert found.significance > 4.0
+        pulls.append((found.vectors - true) / found.standard_errors)
+    assert 0.3 < np.sqrt(np.mean(np.square(pulls))) < 1.3
+
+
+def test_a_proposed_lattice_that_is_not_in_the_image_is_not_significant() -> None:
+    for seed in range(6):
+        micrograph, vectors = noisy_lattice(seed, 0.0)
+        found = sharpened(proposal(vectors), micrograph, 2.0)
+        assert found is not None
+        assert found.significance < 4.0
