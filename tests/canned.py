@@ -33,6 +33,7 @@ class Science:
     weights: str = "weights-1"
     checkpoint: str = "checkpoint-1"
     judge: Callable[[Candidates], Verdict] = lambda _: fake_run.verdict()
+    seen_denoised: list[bool] = field(default_factory=list)
     searches: list[retrieval.RetrievalOptions] = field(default_factory=list)
     fail: dict[str, Exception] = field(default_factory=dict)
 
@@ -65,10 +66,20 @@ class Science:
         self.count("denoise")
         return replace(fake_run.denoised(), digest=f"{self.weights}/{options.expert}")
 
-    def retrieve(self, micrograph: Any, library: Any, options: retrieval.RetrievalOptions) -> Candidates:
+    def retrieve(
+        self, micrograph: Any, library: Any, options: retrieval.RetrievalOptions, denoised: Any = None
+    ) -> Candidates:
         self.count("retrieve")
         self.searches.append(options)
-        told = (options.strain, options.use_elements, options.substitute, options.template_free, options.exclude)
+        self.seen_denoised.append(denoised is not None)
+        told = (
+            denoised is None,
+            options.strain,
+            options.use_elements,
+            options.substitute,
+            options.template_free,
+            options.exclude,
+        )
         return replace(fake_run.candidates(), searched=zlib.crc32(repr(told).encode()))
 
     def reconstruct(self, micrograph: Any, candidates: Candidates, rank: int) -> Any:
@@ -88,7 +99,7 @@ class Science:
 
 
 def judged(status: Status, *failed: str, confidence: float = 0.5) -> Verdict:
-    checks = tuple(Check(name, 0.0, 1.0, name not in failed, "") for name in ("fit", "margin", "energy"))
+    checks = tuple(Check(name, 0.0, 1.0, name not in failed, "") for name in ("lattice", "fit", "margin", "energy"))
     return Verdict(checks, confidence, status, "as told")
 
 

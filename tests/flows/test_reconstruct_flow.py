@@ -120,6 +120,7 @@ def test_a_bad_fit_is_retried_within_bounds_and_the_best_attempt_is_kept(
             judged(Status.REJECTED, "fit", confidence=0.1),
             judged(Status.REJECTED, "fit", confidence=0.1),
             judged(Status.REJECTED, "fit", confidence=0.1),
+            judged(Status.REJECTED, "fit", confidence=0.1),
         ]
     )
     science.judge = lambda _: next(verdicts)
@@ -127,11 +128,30 @@ def test_a_bad_fit_is_retried_within_bounds_and_the_best_attempt_is_kept(
     assert next(verdicts, None) is None
     assert outcome.result.confidence == 0.6
     branches = [each["branch"] for each in document(outcome)["attempts"]]
-    assert branches == ["widen_search", "next_template", "next_template", "substitute", "template_free", "give_up"]
-    first, wide, guess, free = science.searches
+    assert branches == [
+        "widen_search",
+        "next_template",
+        "next_template",
+        "substitute",
+        "template_free",
+        "drop_element_filter",
+        "give_up",
+    ]
+    first, wide, guess, free, _ = science.searches
     assert wide.strain > first.strain
-    assert [each.substitute for each in science.searches] == [False, False, True, True]
+    assert [each.substitute for each in science.searches] == [False, False, True, True, True]
     assert (guess.template_free, free.template_free) == (False, True)
+
+
+def test_a_lattice_that_is_not_seen_is_looked_for_in_the_denoised_image(
+    science: Science, image: Path, tmp_path: Path
+) -> None:
+    science.judge = lambda _: (
+        fake_run.verdict() if science.seen_denoised[-1] else judged(Status.REJECTED, "lattice", "template")
+    )
+    told = document(run(image, tmp_path, relaxation=False))
+    assert [each["branch"] for each in told["attempts"]] == ["redenoise", "accept"]
+    assert science.seen_denoised == [False, True]
 
 
 def test_dropping_the_element_filter_is_said(science: Science, image: Path, tmp_path: Path) -> None:
