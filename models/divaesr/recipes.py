@@ -41,8 +41,8 @@ RECIPES = {
     "small": Recipe(
         SMALL,
         (
-            Stage("single", Schedule(steps=1500, each=2, side=256, seed=1, rate=2e-3)),
-            Stage("mixture", Schedule(steps=1500, each=2, side=256, seed=2)),
+            Stage("single", Schedule(steps=4000, each=2, side=256, seed=1, rate=2e-3)),
+            Stage("mixture", Schedule(steps=4000, each=2, side=256, seed=2)),
         ),
     ),
 }
