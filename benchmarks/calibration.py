@@ -31,11 +31,12 @@ from benchmarks.libraries import alike
 from benchmarks.materials import Material, draw, load_materials
 from benchmarks.measuring import threads
 from benchmarks.metrics import score
+from benchmarks.pipeline import denoised
 from benchmarks.reliability import calibration_error
 from flows.reconstruct import Search
 from library.store import Library, open_libraries
 from microscopy.micrograph import Micrograph
-from models.denoising import MIXTURE, DenoiseOptions, denoise
+from models.denoising import MIXTURE
 from planning.confidence import MODEL, features
 from planning.planner import Situation, legal_branches
 from planning.records import Status, Verdict
@@ -111,11 +112,10 @@ def attempts(
     micrograph: Micrograph, library: Library, options: RetrievalOptions
 ) -> Iterator[tuple[Verdict, tuple[Any, Any]]]:
     """What the planner would try, whatever the confidence in it: verdict, candidates and reconstruction of each."""
-    search, tried, likeness = Search(options), [], 0.0
+    search, tried, likeness, seen = Search(options), [], 0.0, None
     while True:
-        seen = (
-            replace(micrograph, image=denoise(micrograph, DenoiseOptions(MIXTURE)).image) if search.denoised else None
-        )
+        if search.denoised and seen is None:
+            seen = denoised(micrograph, MIXTURE)
         candidates = retrieve(micrograph, library, search.options, seen)
         likeness = max(likeness, candidates.likeness)
         found = reconstruct(micrograph, candidates) if candidates.items else None

@@ -150,10 +150,15 @@ def write_image(micrograph: Micrograph, bits: float, path: Path) -> None:
     write_tiff(path, image, micrograph.pixel_size, dict(micrograph.metadata))
 
 
+def denoised(micrograph: Micrograph, name: str) -> Micrograph:
+    """A micrograph after the denoiser of a name, see ``DenoiseOptions``."""
+    return replace(micrograph, image=denoise(micrograph, DenoiseOptions(expert=name)).image)
+
+
 def prepared(micrograph: Micrograph, variant: Variant) -> Micrograph:
     """The image that a variant measures instead of the recorded one."""
     if variant.denoiser:
-        return replace(micrograph, image=denoise(micrograph, DenoiseOptions(expert=variant.denoiser)).image)
+        return denoised(micrograph, variant.denoiser)
     if variant.average:
         return replace(micrograph, image=averaged(micrograph))
     return micrograph

@@ -231,11 +231,13 @@ def _attempts(
     tried: list[Branch] = []
     done: list[Attempt] = []
     likeness = 0.0
+    seen: Ref | None = None
     while True:
         verdict: Ref | None = None
         hypotheses = 0
         try:
-            seen = _redenoised(micrograph, settings, journal) if search.denoised else None
+            if search.denoised and seen is None:
+                seen = _redenoised(micrograph, settings, journal)
             candidates = journal.call(steps.retrieve, micrograph, library, search.options, seen)
             hypotheses = len(load(candidates).items)
             likeness = max(likeness, load(candidates).likeness)

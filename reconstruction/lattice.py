@@ -15,6 +15,7 @@ import scipy.fft
 from jaxtyping import Float
 from scipy import ndimage
 
+from library.fingerprint import nodes
 from microscopy.micrograph import Micrograph
 from reconstruction.indexing import find_lattices, gauss_reduce
 from reconstruction.records import ImageLattice
@@ -109,11 +110,7 @@ def sharpened(lattice: ImageLattice, micrograph: Micrograph, q_max: float) -> Im
     """
     view = windowed(micrograph, "half", q_max)
     start = np.linalg.inv(lattice.vectors).T
-    reach = int(np.ceil(q_max * np.linalg.norm(lattice.vectors, axis=1).max()))
-    n = np.stack(np.meshgrid(np.arange(-reach, reach + 1), np.arange(-reach, reach + 1)), axis=-1).reshape(-1, 2)
-    n = n[(n[:, 0] > 0) | ((n[:, 0] == 0) & (n[:, 1] > 0))]
-    q = np.linalg.norm(n @ start, axis=1)
-    n = n[(q < min(q_max, 0.98 * 0.5 / max(view.pixel_size))) & (q > 2.5 / view.extent)]
+    n = nodes(lattice.vectors, min(q_max, 0.98 * 0.5 / max(view.pixel_size)), 2.5 / view.extent)
     if len(n) < 2:
         return None
     reciprocal, longest = start, 0.25 / view.extent
@@ -158,13 +155,18 @@ def _power_at_nodes(view: Spectrum, n: np.ndarray, reciprocal: np.ndarray) -> tu
     """Power over noise at each node (K,); its gradient (K, 4) and Hessian (K, 4, 4) by the reciprocal basis."""
     g = n @ reciprocal
     noise = view.noise(np.linalg.norm(g, axis=1))
+    power, gradient, hessian = _power(view, g)
+    slopes = np.einsum("ki,kj->kij", n, gradient / noise[:, None]).reshape(-1, 4)
+    bends = np.einsum("ki,kl,kjm->kijlm", n, n, hessian / noise[:, None, None]).reshape(-1, 4, 4)
+    return power / noise, slopes, bends
+
+
+def _power(view: Spectrum, g: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Power |c|² at frequencies g (K,), its gradient (K, 2) and Hessian (K, 2, 2) by them."""
     c, first, second = view.gradients(g)
-    slope = 2 * np.real(np.conj(c)[:, None] * first) / noise[:, None]
+    gradient = 2 * np.real(np.conj(c)[:, None] * first)
     outer = np.real(np.conj(first)[:, :, None] * first[:, None, :])
-    bend = 2 * (np.real(np.conj(c)[:, None, None] * second) + outer) / noise[:, None, None]
-    slopes = np.einsum("ki,kj->kij", n, slope).reshape(-1, 4)
-    bends = np.einsum("ki,kl,kjm->kijlm", n, n, bend).reshape(-1, 4, 4)
-    return np.abs(c) ** 2 / noise, slopes, bends
+    return np.abs(c) ** 2, gradient, 2 * (np.real(np.conj(c)[:, None, None] * second) + outer)
 
 
 def reflections(view: Spectrum, q_max: float) -> tuple[Float[np.ndarray, "K 2"], Float[np.ndarray, " K"]]:
@@ -194,10 +196,7 @@ def _refine_peaks(view: Spectrum, g: np.ndarray) -> np.ndarray:
         return g
     step_limit = 0.5 / view.extent
     for _ in range(2):
-        c, first, second = view.gradients(g)
-        gradient = 2 * np.real(np.conj(c)[:, None] * first)
-        outer = np.real(np.conj(first)[:, :, None] * first[:, None, :])
-        hessian = 2 * (np.real(np.conj(c)[:, None, None] * second) + outer)
+        _, gradient, hessian = _power(view, g)
         trace_scale = -np.trace(hessian, axis1=1, axis2=2)
         concave = (trace_scale > 0) & (np.linalg.det(hessian) > 0)
         step = np.zeros_like(g)

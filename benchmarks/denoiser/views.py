@@ -9,11 +9,11 @@ from pathlib import Path
 from benchmarks.cases import Case
 from benchmarks.evaluate import options
 from benchmarks.materials import Material
+from benchmarks.pipeline import denoised
 from microscopy.micrograph import Micrograph, Modality
 from microscopy.optics import Optics
 from microscopy.simulation import simulate
 from microscopy.simulation_records import Simulation
-from models.denoising import DenoiseOptions, denoise
 
 RECORDED = "as recorded"
 """Name of the image that nobody has touched."""
@@ -52,6 +52,4 @@ def view(
 
 def restored(micrograph: Micrograph, denoiser: str) -> Micrograph:
     """A micrograph after a denoiser; itself for `RECORDED`."""
-    if denoiser == RECORDED:
-        return micrograph
-    return replace(micrograph, image=denoise(micrograph, DenoiseOptions(expert=denoiser)).image)
+    return micrograph if denoiser == RECORDED else denoised(micrograph, denoiser)
