@@ -13,7 +13,7 @@ import typer
 
 from benchmarks.request import Request
 from flows import arguments
-from flows.cli import one_line_errors, quiet_stdout
+from flows.commands.common import one_line_errors, quiet_stdout
 
 app = typer.Typer(help="Measure how right the answers are, against peers and limits.", no_args_is_help=True)
 

@@ -7,12 +7,9 @@ Exit codes: 0 every input was processed (accepted, ambiguous or rejected), 1 at 
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
-import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -20,7 +17,20 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from flows import arguments
+from flows import arguments, commands
+from flows.commands.common import (
+    Dose,
+    Elements,
+    Formula,
+    Json,
+    Libraries,
+    ModalityName,
+    Out,
+    PixelSize,
+    one_line_errors,
+    print_json,
+    quiet_stdout,
+)
 
 DEMO = Path(__file__).parent.parent / "microscopy" / "data" / "demo.tif"
 """The bundled micrograph; its README says which command made it."""
@@ -39,21 +49,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-library_app = typer.Typer(help="Build and look into libraries of templates.", no_args_is_help=True)
-app.add_typer(library_app, name="library")
-train_app = typer.Typer(help="Train what AutoMat predicts with.", no_args_is_help=True)
-app.add_typer(train_app, name="train")
-
-Out = Annotated[Path, typer.Option("--out", help="Parent of the run folders.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document per input, and nothing else.")]
-Elements = Annotated[str | None, typer.Option(help="All elements that are present, such as Mo,S.")]
-Formula = Annotated[str | None, typer.Option(help="Chemical formula, such as MoS2.")]
-PixelSize = Annotated[str | None, typer.Option(help="Å per pixel: one number, or y,x; reconstruct: or 'estimate'.")]
-Dose = Annotated[float | None, typer.Option(help="Electrons per Å².", min=0.0)]
-ModalityName = Annotated[str | None, typer.Option("--modality", help="idpc, haadf, adf, abf, phase or unknown.")]
-Libraries = Annotated[
-    list[Path] | None, typer.Option("--library", help="Library folder, repeatable; the embedded library by default.")
-]
+for name, group in commands.GROUPS.items():
+    app.add_typer(group, name=name)
 
 
 def main() -> NoReturn:
@@ -153,10 +150,10 @@ def inspect(
             failed = True
             complain(str(error))
             if as_json:
-                _print_json({"path": str(path), "error": {"stage": error.stage, "message": str(error)}})
+                print_json({"path": str(path), "error": {"stage": error.stage, "message": str(error)}})
             continue
         if as_json:
-            _print_json({**dataclasses.asdict(found), "error": None})
+            print_json({**dataclasses.asdict(found), "error": None})
         else:
             show_inspection(found)
     raise typer.Exit(int(failed))
@@ -203,102 +200,6 @@ def simulate(
     print(truth)
 
 
-@library_app.command("build")
-def library_build(
-    sources: Annotated[list[Path], typer.Argument(help="ASE databases, structure files, or folders of them.")],
-    out: Annotated[Path, typer.Option("--out", help="Folder of the library.")],
-    as_json: Json = False,
-) -> None:
-    """Build a library from published structures."""
-    from flows.terminal import show_library, watching
-    from library.build import build_library
-    from library.store import Library
-
-    with one_line_errors(), quiet_stdout(), watching() as watch:
-        manifest = build_library(sources, out, progress=watch.count)
-    if as_json:
-        _print_json(manifest)
-    else:
-        show_library(Library.open(out))
-
-
-@library_app.command("info")
-def library_info(
-    folders: Annotated[list[Path] | None, typer.Argument(help="Library folders; the embedded one by default.")] = None,
-    as_json: Json = False,
-) -> None:
-    """Say what a library holds."""
-    from flows.terminal import show_library
-    from library.store import open_libraries
-
-    with one_line_errors():
-        found = open_libraries(folders or None)
-    if as_json:
-        _print_json({"count": len(found), "digest": found.digest, "manifest": found.manifest})
-    else:
-        show_library(found)
-
-
-@library_app.command("search")
-def library_search(
-    query: Annotated[str, typer.Argument(help="A formula (MoS2), all elements (Mo,S) or a template id.")],
-    library: Libraries = None,
-    limit: Annotated[int, typer.Option(help="Templates shown at most.", min=1)] = 20,
-    as_json: Json = False,
-) -> None:
-    """Find templates by formula, elements or id."""
-    from flows.terminal import show_templates
-    from library.store import open_libraries
-
-    with one_line_errors():
-        found = open_libraries(library or None)
-        if query in found.ids:
-            rows = [found.ids.index(query)]
-        elif "," in query:
-            rows = list(found.rows(elements=arguments.symbols(query)))
-        else:
-            rows = list(found.rows(formula=query))
-    templates = [_template(found.template(int(row))) for row in rows[:limit]]
-    if as_json:
-        _print_json({"query": query, "total": len(rows), "templates": templates})
-    else:
-        show_templates(templates, len(rows))
-
-
-@train_app.callback()
-def _train() -> None:
-    """Keep ``denoiser`` a command of its own while it is the only one."""
-
-
-@train_app.command("denoiser")
-def train_denoiser(
-    out: Annotated[Path, typer.Option("--out", help="Banks of crystals, checkpoints, logs and weights.")],
-    library: Libraries = None,
-    hold_out: Annotated[Path | None, typer.Option(help="File of ids or formulas that training must not see.")] = None,
-    recipe: Annotated[str, typer.Option(help="small: two cores, two hours; full: an accelerator.")] = "small",
-    banks_only: Annotated[bool, typer.Option("--banks-only", help="Write the crystals, train elsewhere.")] = False,
-    as_json: Json = False,
-) -> None:
-    """Train the mixture of denoising experts; started again, it goes on where it stopped."""
-    from flows.train import NAMES, read_names, train_denoiser
-
-    if recipe not in NAMES:
-        arguments.usage(f"--recipe {recipe!r}: choose one of {', '.join(NAMES)}")
-    try:
-        hidden = read_names(hold_out) if hold_out else ()
-    except OSError as error:
-        arguments.usage(f"--hold-out {hold_out}: {error.strerror}")
-    with one_line_errors(), quiet_stdout():
-        answer = train_denoiser(library or (), hidden, recipe, out, banks_only, progress=sys.stderr.isatty())
-    if as_json:
-        _print_json(answer)
-        return
-    print(f"materials  {', '.join(f'{count} {use}' for use, count in answer['materials'].items())}")
-    print(f"weights    {answer.get('weights', 'not trained: --banks-only')}")
-    for name, value in answer.get("reached", {}).items():
-        print(f"{name:28} {value:.2f}")
-
-
 def _reconstruct(
     files: Sequence[Path], overrides: dict[str, Any], config: Path | None, out: Path, as_json: bool
 ) -> NoReturn:
@@ -322,7 +223,7 @@ def _reconstruct(
                     outcome = reconstruct_file(path, settings, out)
                 failed |= outcome.result.error is not None
                 if as_json:
-                    _print_json(outcome.result.to_dict())
+                    print_json(outcome.result.to_dict())
                     if outcome.result.error:
                         show_outcome(path, outcome)
                 else:
@@ -345,48 +246,6 @@ def _settings(config: Path | None, overrides: dict[str, Any]) -> Any:
         return load_settings(config, overrides)
     except AutoMatError as error:
         arguments.usage(str(error))
-
-
-def _template(template: Any) -> dict[str, Any]:
-    lattice = template.structure.lattice
-    return {
-        "id": template.id,
-        "formula": template.formula,
-        "a": lattice.a,
-        "b": lattice.b,
-        "gamma": lattice.gamma,
-        "natoms": len(template.structure),
-        "prototype": template.prototype,
-        "source": template.source,
-        "licence": template.licence,
-    }
-
-
-def _print_json(document: Any) -> None:
-    print(json.dumps(document, ensure_ascii=False, default=str), flush=True)
-
-
-@contextmanager
-def quiet_stdout() -> Iterator[None]:
-    """Keep stdout for answers: what libraries print goes to stderr."""
-    with redirect_stdout(sys.stderr):
-        yield
-
-
-@contextmanager
-def one_line_errors() -> Iterator[None]:
-    """End with one line and exit code 1 on an expected error, 130 on Ctrl-C."""
-    from flows.terminal import complain
-    from microscopy.errors import AutoMatError
-
-    try:
-        yield
-    except AutoMatError as error:
-        complain(str(error))
-        raise typer.Exit(1) from None
-    except KeyboardInterrupt:
-        complain("interrupted")
-        raise typer.Exit(130) from None
 
 
 if __name__ == "__main__":

@@ -1,0 +1,8 @@
+"""The groups of sub-commands of ``automat``; what all commands share is in ``common``."""
+
+from __future__ import annotations
+
+from flows.commands import library, train
+
+GROUPS = {"library": library.app, "train": train.app}
+"""Name on the command line → its commands."""
