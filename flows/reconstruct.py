@@ -70,6 +70,8 @@ class Search:
                 return replace(self, rank=self.rank + 1)
             case Branch.WIDEN_SEARCH:
                 return self._with(replace(options, strain=max(WIDE_STRAIN, options.strain)))
+            case Branch.TRY_SUPERCELL:
+                return self._with(replace(options, supercells=True))
             case Branch.SUBSTITUTE:
                 return self._with(replace(options, substitute=True))
             case Branch.TEMPLATE_FREE:

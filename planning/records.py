@@ -23,6 +23,7 @@ class Branch(StrEnum):
     NEXT_TEMPLATE = "next_template"
     WIDEN_SEARCH = "widen_search"
     SUBSTITUTE = "substitute"
+    TRY_SUPERCELL = "try_supercell"
     TEMPLATE_FREE = "template_free"
     DROP_ELEMENT_FILTER = "drop_element_filter"
     GIVE_UP = "give_up"

@@ -18,6 +18,8 @@ from planning.records import Check, Status, Verdict
 from reconstruction.distortion import deformation
 from reconstruction.hypotheses import lead
 from reconstruction.records import Candidates, Reconstruction
+from reconstruction.substitution import charges_balance
+from reconstruction.superstructure import SIGNIFICANT
 
 LATTICE_SIGNIFICANCE = 4.0
 """Strongest reflection over the noise amplitude; noise alone reaches 3.5 once in a hundred images."""
@@ -47,6 +49,9 @@ SCAN = 0.25
 
 OVERLAP = 0.6
 """Shortest distance over the sum of the covalent radii."""
+
+SUPERSTRUCTURE = SIGNIFICANT
+"""−log₁₀ of the probability that the cell is not a part of a larger one."""
 
 MARGIN = 1.5
 """Log odds over the next different structure."""
@@ -103,7 +108,7 @@ def verify(
             checks.append(Check("template", 0.0, 1.0, False, "templates that fit the lattice of the image"))
         return Verdict(tuple(checks), 0.0, Status.REJECTED, _reason(checks))
     checks += _image_checks(candidates, reconstruction)
-    checks += _user_checks(micrograph, reconstruction)
+    checks += _composition_checks(micrograph, reconstruction)
     if relaxation is not None:
         checks += _energy_checks(relaxation)
     probability = confidence(micrograph, candidates, reconstruction)
@@ -149,20 +154,33 @@ def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> lis
             OVERLAP,
             "shortest distance over covalent radii",
         ),
+        _at_most(
+            "superstructure",
+            reconstruction.superstructure,
+            SUPERSTRUCTURE,
+            "-log10 of the probability that the crystal has no larger cell",
+        ),
         _at_least("margin", min(margin, 1e6), MARGIN, "log odds over the next different structure"),
     ]
 
 
-def _user_checks(micrograph: Micrograph, reconstruction: Reconstruction) -> list[Check]:
-    """What the user said of the specimen, when anything."""
+def _composition_checks(micrograph: Micrograph, reconstruction: Reconstruction) -> list[Check]:
+    """Whether such a compound can be, where none is known, and what the user said of the specimen, when anything."""
     composition = reconstruction.structure.composition
+    checks = []
+    if reconstruction.candidate.origin != "template" and not micrograph.formula:
+        balanced = charges_balance(composition.reduced_formula)
+        checks.append(Check("charge", float(balanced), 1.0, balanced, "1 when usual oxidation states balance"))
     if micrograph.formula:
         agrees = composition.reduced_formula == Composition(micrograph.formula).reduced_formula
     elif micrograph.elements:
         agrees = {str(element) for element in composition.elements} == set(micrograph.elements)
     else:
-        return []
-    return [Check("elements", float(agrees), 1.0, agrees, "1 when the answer has the composition that was given")]
+        return checks
+    return [
+        *checks,
+        Check("elements", float(agrees), 1.0, agrees, "1 when the answer has the composition that was given"),
+    ]
 
 
 def _energy_checks(relaxation: Relaxation) -> list[Check]:

@@ -16,6 +16,7 @@ BRANCHES = {
     Branch.REDENOISE: "Looked for the lattice in the denoised image",
     Branch.NEXT_TEMPLATE: "Tried the next template",
     Branch.WIDEN_SEARCH: "Widened the search",
+    Branch.TRY_SUPERCELL: "Tried larger cells of known structures",
     Branch.SUBSTITUTE: "Tried known structures with the elements given",
     Branch.TEMPLATE_FREE: "Built structures from the image alone",
     Branch.DROP_ELEMENT_FILTER: "Searched without the element filter",
