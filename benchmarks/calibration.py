@@ -34,7 +34,6 @@ from benchmarks.measuring import threads
 from benchmarks.metrics import score
 from benchmarks.pipeline import denoised
 from benchmarks.reliability import calibration_error
-from flows.reconstruct import Search
 from library.store import Library, open_libraries
 from microscopy.errors import PotentialError
 from microscopy.micrograph import Micrograph
@@ -45,6 +44,7 @@ from models.relaxation import RelaxOptions
 from planning.confidence import MODEL, features
 from planning.planner import Situation, legal_branches
 from planning.records import Status, Verdict
+from planning.search import Search
 from planning.verify import verify
 from reconstruction.drift import undrifted_micrograph
 from reconstruction.reconstruct import reconstruct

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reconstruction.records import Reconstruction
+
 
 class Status(StrEnum):
     """What became of one input."""
@@ -48,6 +50,41 @@ class Verdict:
     confidence: float
     status: Status
     reason: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one attempt came to, in brief.
+
+    Attributes
+    ----------
+    formula, template, origin
+        Of the structure, as in ``reconstruction.records.Candidate``; empty when no hypothesis fits.
+    status, confidence
+        Of the verdict.
+    failed
+        Names of the checks that failed.
+    kept
+        Whether this is the attempt that the run's answer is from.
+    """
+
+    formula: str
+    template: str
+    origin: str
+    status: Status
+    confidence: float
+    failed: tuple[str, ...]
+    kept: bool
+
+
+def in_brief(verdict: Verdict, reconstruction: Reconstruction | None, kept: bool) -> Found:
+    """An attempt in brief."""
+    failed = tuple(check.name for check in verdict.checks if not check.passed)
+    if reconstruction is None:
+        return Found("", "", "", verdict.status, verdict.confidence, failed, kept)
+    candidate = reconstruction.candidate
+    formula = str(reconstruction.structure.composition.reduced_formula)
+    return Found(formula, candidate.template, candidate.origin, verdict.status, verdict.confidence, failed, kept)
 
 
 @dataclass(frozen=True)

@@ -139,6 +139,10 @@ def test_a_bad_fit_is_retried_within_bounds_and_the_best_attempt_is_kept(
         "drop_element_filter",
         "give_up",
     ]
+    found = [each["found"] for each in document(outcome)["attempts"]]
+    assert [each["kept"] for each in found] == [False, True, *[False] * 6]
+    assert found[0]["failed"] == ["fit"]
+    assert found[1] | {"status": "ambiguous", "confidence": 0.6, "failed": ["energy"]} == found[1]
     first, wide, larger, guess, free, _ = science.searches
     assert wide.strain > first.strain
     assert (wide.supercells, larger.supercells) == (False, True)
