@@ -5,7 +5,7 @@ import pytest
 from ase.db import connect
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from library import sources
+from library.sources import bounded
 from library.sources import Entry, Refusal, read_source
 from microscopy.errors import LibraryError
 
@@ -57,7 +57,7 @@ def test_zip_members_are_read_in_memory(folder, tmp_path, monkeypatch):
         stream.write(folder / "mos2.cif", "../../escape.cif")
         stream.write(folder / "broken.cif", "broken.cif")
         stream.writestr("bomb.cif", b"0" * 200_000)
-    monkeypatch.setattr(sources, "MAX_FILE", 100_000)
+    monkeypatch.setattr(bounded, "MAX_FILE", 100_000)
     entries, refusals = split(read_source(archive))
     assert [e.id for e in entries] == ["escape"]
     assert {r.id: r.reason for r in refusals} == {"bomb": "file too large", "broken": "unreadable file"}
