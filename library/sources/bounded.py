@@ -75,10 +75,9 @@ def file_digest(path: Path) -> str:
 
 def open_maybe_gzip(path: Path) -> IO[bytes]:
     """Binary stream of a file, decompressed if it is gzip."""
-    stream = path.open("rb")
-    compressed = stream.read(2) == b"\x1f\x8b"
-    stream.seek(0)
-    return gzip.GzipFile(fileobj=stream) if compressed else stream  # type: ignore[return-value]
+    with path.open("rb") as stream:
+        compressed = stream.read(2) == b"\x1f\x8b"
+    return gzip.open(path, "rb") if compressed else path.open("rb")  # type: ignore[return-value]
 
 
 def documents(stream: IO[bytes], name: str) -> Iterator[Any]:

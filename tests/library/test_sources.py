@@ -5,8 +5,7 @@ import pytest
 from ase.db import connect
 from pymatgen.io.ase import AseAtomsAdaptor
 
-from library.sources import bounded
-from library.sources import Entry, Refusal, read_source
+from library.sources import Entry, Refusal, bounded, read_source
 from microscopy.errors import LibraryError
 
 DATABASE = Path(__file__).parents[3] / "shared/data/structures/2dmatpedia_1224.db"
