@@ -76,8 +76,9 @@ def clean(structure: Structure) -> Structure:
     if not (np.isfinite(matrix).all() and np.isfinite(structure.frac_coords).all()):
         raise CleaningError("not finite")
     if (
-        not 1.0 <= structure.lattice.volume < np.inf
+        np.abs(matrix).max() > MAX_LENGTH
         or max(structure.lattice.abc) > MAX_LENGTH
+        or structure.lattice.volume < 1.0
         or _spacing(matrix) < MIN_SPACING
     ):
         raise CleaningError("degenerate or enormous cell", structure.composition.reduced_formula)

@@ -5,12 +5,12 @@ Members of archives are parsed in memory: no name in one can point anywhere on d
 
 from __future__ import annotations
 
-import lzma
 import os
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO
@@ -24,7 +24,7 @@ from microscopy.errors import LibraryError
 MAX_MEMBERS = 200_000
 """Files in one archive."""
 
-ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz")
 
 Items = Iterator[Entry | Refusal]
 
@@ -163,7 +163,14 @@ def _zip_members(path: Path) -> Iterator[Member]:
     with archive:
         for member in sorted(archive.infolist(), key=lambda m: m.filename):
             if not member.is_dir():
-                yield member.filename, member.file_size, partial(archive.open, member)
+                yield member.filename, member.file_size, partial(_opened, archive, member)
+
+
+def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # An LZMA stream may ask for gigabytes before its first byte.
+        raise RefusedError("unreadable file", f"{member.filename}: compressed by an uncommon method")
+    return archive.open(member)
 
 
 class _Header(tarfile.TarInfo):
@@ -179,13 +186,14 @@ class _Header(tarfile.TarInfo):
 
 def _tar_members(path: Path) -> Iterator[Member]:
     """Ordinary files, in the order of the archive; links and devices are left out."""
-    try:
-        archive = tarfile.open(path, mode="r|*", tarinfo=_Header)  # noqa: SIM115
-    except _TAR_ERRORS as error:
-        raise LibraryError(f"{path}: not a readable tar archive ({brief(error)})") from error
-    total = 0
-    with archive:
-        while (member := _next(archive)) is not None:
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(bounded.open_maybe_gzip(path))
+            archive = stack.enter_context(tarfile.open(fileobj=stream, mode="r|", tarinfo=_Header))
+        except _TAR_ERRORS as error:
+            raise LibraryError(f"{path}: not a readable tar archive ({brief(error)})") from error
+        total = 0
+        while (member := _next(archive, stream)) is not None:
             # Members that are passed over are unpacked too: a compressed tar is one stream.
             total += member.size
             if total > bounded.MAX_TOTAL:
@@ -195,12 +203,16 @@ def _tar_members(path: Path) -> Iterator[Member]:
             archive.members = []  # type: ignore[attr-defined]  # every header is kept otherwise
 
 
-_TAR_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, lzma.LZMAError, ValueError)
+_TAR_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError)
 
 
-def _next(archive: tarfile.TarFile) -> tarfile.TarInfo | None:
+def _next(archive: tarfile.TarFile, stream: IO[bytes]) -> tarfile.TarInfo | None:
     try:
-        return archive.next()
+        member = archive.next()
+        if member is None:
+            # tarfile takes a cut archive for a complete one; the checksum at the end of the gzip stream tells.
+            stream.read(bounded.CHUNK)
+        return member
     except _TAR_ERRORS as error:
         raise RefusedError("unreadable file", f"the archive ends early ({brief(error)})") from error
 

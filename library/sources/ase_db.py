@@ -23,9 +23,13 @@ def read_ase_database(path: Path) -> Iterator[Entry | Refusal]:
     LibraryError
         If the file is no ASE database.
     """
+    _check(path)
+    return _rows(path)
+
+
+def _rows(path: Path) -> Iterator[Entry | Refusal]:
     from ase.db import connect
 
-    _check(path)
     try:
         database = connect(str(path), type="db", use_lock_file=False)
         rows = [row.id for row in database.select(columns=["id"], include_data=False)]
