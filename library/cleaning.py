@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 from jaxtyping import Float, Int
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import DummySpecies, Lattice, Structure
 
 from library.geometry import OVERLAP_FACTOR, bond_network, closest_contact
 from microscopy.errors import LibraryError
@@ -84,10 +84,9 @@ def clean(structure: Structure) -> Structure:
         raise CleaningError("degenerate or enormous cell", structure.composition.reduced_formula)
     if structure.lattice.volume < MIN_VOLUME * len(structure):
         raise CleaningError("overlapping atoms", structure.composition.reduced_formula)
-    try:
-        elements = [site.specie.Z for site in structure]
-    except AttributeError as error:
-        raise CleaningError("sites without a chemical element") from error
+    if any(isinstance(site.specie, DummySpecies) or not hasattr(site.specie, "Z") for site in structure):
+        raise CleaningError("sites without a chemical element", structure.composition.reduced_formula)
+    elements = [site.specie.Z for site in structure]
     # The vacuum axis of a database's cell may be marked aperiodic; here its period tells the vacuum's height.
     periodic = Structure(Lattice(matrix), elements, structure.frac_coords)
     if closest_contact(periodic) < OVERLAP_FACTOR:

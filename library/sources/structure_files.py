@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import itertools
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import PurePosixPath
@@ -13,11 +14,11 @@ import ase.io
 from ase import Atoms
 from pymatgen.core import Structure
 from pymatgen.io.cif import CifParser
-from pymatgen.io.vasp import Poscar
+from pymatgen.io.vasp.inputs import BadPoscarWarning, Poscar
 
 from library.cleaning import MAX_SITES
 from library.sources.bounded import digest
-from library.sources.entry import Entry, Refusal, RefusedError, attempt, printable, structure
+from library.sources.entry import Entry, Refusal, RefusedError, attempt, brief, printable, structure
 
 MAX_TEXT = 2 * 2**20
 """Characters of one crystal; a CIF of `MAX_SITES` atoms has about 40,000."""
@@ -107,6 +108,8 @@ def _parse_cif(text: str) -> Structure:
         if _rows(block, "_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz") > MAX_OPERATIONS:
             raise RefusedError("unreadable file", "more symmetry operations than any space group has")
     structures = parser.parse_structures(primitive=False, on_error="raise")
+    if any("implicit hydrogens" in warning for warning in parser.warnings):
+        raise RefusedError("incomplete structure: implicit hydrogens")
     if not structures:
         raise RefusedError("no structure in file")
     return structures[0]
@@ -123,7 +126,12 @@ def _parse_poscar(text: str) -> Structure:
         words = line.split()
         if words and all(word.isdecimal() for word in words) and sum(int(word[:12]) for word in words) > MAX_SITES:
             raise RefusedError("too many atoms", f"{line[:40]}, at most {MAX_SITES}")
-    return Poscar.from_str(text).structure
+    # Without symbols pymatgen warns and takes H, He, Li…
+    warnings.filterwarnings("error", message="Elements in POSCAR cannot be determined")
+    try:
+        return Poscar.from_str(text).structure
+    except BadPoscarWarning as error:
+        raise RefusedError("unreadable file", brief(error)) from error
 
 
 def _frames(text: str) -> Iterator[str]:

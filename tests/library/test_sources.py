@@ -161,6 +161,7 @@ def test_a_broken_frame_or_block_does_not_stop_the_rest(tmp_path, mos2):
     ("name", "text", "reason"),
     [
         ("POSCAR_a", "x\n1\n3 0 0\n0 3 0\n0 0 20\nC\n9999999999\ndirect\n0 0 0\n", "too many atoms"),
+        ("POSCAR_b", "x\n1\n3 0 0\n0 3 0\n0 0 20\n1 1\ndirect\n0 0 0.5\n.5 .5 .5\n", "unreadable file"),
         ("a.extxyz", "999999999\n\nC 0 0 0\n", "too many atoms"),
         ("b.extxyz", '1\nLattice="3 0 0 0 3 0 0 0 20" Properties=a:R:999999999\nC\n', "unreadable file"),
         ("c.xyz", "1\nno cell\nC 0 0 0\n", "no cell"),
@@ -171,7 +172,7 @@ def test_a_broken_frame_or_block_does_not_stop_the_rest(tmp_path, mos2):
         ("h.cif", "data_x\nloop_\n_atom_site_fract_x\n" + "0.1\n" * 1000, "too many atoms"),
     ],
 )
-def test_files_that_would_take_the_memory_are_refused(tmp_path, name, text, reason):
+def test_files_that_would_take_the_memory_or_be_guessed_at_are_refused(tmp_path, name, text, reason):
     (tmp_path / name).write_text(text)
     assert [r.reason for r in read_source(tmp_path / name)] == [reason]
 
@@ -306,3 +307,10 @@ def test_an_encrypted_or_damaged_member_does_not_stop_the_rest(tmp_path, mos2):
     entries, refusals = split(read_source(tmp_path / "a.zip"))
     assert [e.id for e in entries] == ["c"]
     assert [(r.id, r.reason) for r in refusals] == [("a", "unreadable file"), ("b", "unreadable file")]
+
+
+def test_a_cif_that_leaves_hydrogen_out_is_refused(tmp_path, mos2):
+    text = mos2.to(fmt="cif").replace(" _atom_site_occupancy", " _atom_site_occupancy\n _atom_site_attached_hydrogens")
+    lines = [f"{line}  1" if line.lstrip().startswith(("Mo  ", "S  ")) else line for line in text.splitlines()]
+    (tmp_path / "a.cif").write_text("\n".join(lines))
+    assert [r.reason for r in read_source(tmp_path / "a.cif")] == ["incomplete structure: implicit hydrogens"]
