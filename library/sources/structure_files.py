@@ -108,7 +108,7 @@ def _parse_cif(text: str) -> Structure:
         if _rows(block, "_symmetry_equiv_pos_as_xyz", "_space_group_symop_operation_xyz") > MAX_OPERATIONS:
             raise RefusedError("unreadable file", "more symmetry operations than any space group has")
     structures = parser.parse_structures(primitive=False, on_error="raise")
-    if any("implicit hydrogens" in warning for warning in parser.warnings):
+    if any("implicit hydrogens" in warning for warning in parser.warnings):  # type: ignore[attr-defined]
         raise RefusedError("incomplete structure: implicit hydrogens")
     if not structures:
         raise RefusedError("no structure in file")
