@@ -91,11 +91,13 @@ def documents(stream: IO[bytes], name: str) -> Iterator[Any]:
         If the stream cannot be read on: truncated, too large, or a list that is no JSON.
     """
     try:
-        first = b""
-        while not first.strip():
+        first = b" "
+        for _ in range(MAX_TOTAL // CHUNK):
+            if first.strip() or not first:
+                break
             first = stream.read(CHUNK)
-            if not first:
-                return
+        if not first.strip():
+            return
         if first.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"["):
             yield from _items(first, stream, name)
         else:

@@ -85,6 +85,21 @@ def brief(error: BaseException) -> str:
     return printable(f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}")
 
 
+def symbols(text: str, separator: str = ",") -> list[str]:
+    """Chemical symbols of a list.
+
+    Raises
+    ------
+    LibraryError
+        If one is not an element.
+    """
+    found = [symbol.strip() for symbol in text.split(separator)]
+    for symbol in found:
+        if not Element.is_valid_symbol(symbol):
+            raise LibraryError(f"{printable(text)}: {printable(symbol) or 'nothing'} is not a chemical element")
+    return found
+
+
 def structure(matrix: Any, species: Sequence[Any], coords: Any, *, cartesian: bool) -> Structure:
     """Structure from the numbers of a record.
 

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from library.sources.entry import Entry, Refusal, attempt, from_sites, printable
-from library.sources.optimade import symbols
+from library.sources.entry import Entry, Refusal, attempt, from_sites, printable, symbols
 from library.sources.published import named
 from library.sources.web import Manners, Page, StatusError, Web, pages
 from microscopy.errors import LibraryError

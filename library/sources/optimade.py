@@ -17,9 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, quote, urlencode, urljoin, urlsplit
 
-from pymatgen.core import Element
-
-from library.sources.entry import Entry, Refusal, RefusedError, attempt, printable, structure
+from library.sources.entry import Entry, Refusal, RefusedError, attempt, printable, structure, symbols
 from library.sources.published import Database, named
 from library.sources.web import Manners, Page, StatusError, Web, pages
 from microscopy.errors import LibraryError
@@ -90,21 +88,6 @@ def parse_query(text: str) -> Query:
         dimensions = int(given["nperiodic_dimensions"])
         parts.append(f"nperiodic_dimensions={dimensions}")
     return Query(server, " AND ".join(parts), elements, dimensions)
-
-
-def symbols(text: str, separator: str = ",") -> list[str]:
-    """Chemical symbols of a list.
-
-    Raises
-    ------
-    LibraryError
-        If one is not an element.
-    """
-    found = [symbol.strip() for symbol in text.split(separator)]
-    for symbol in found:
-        if not Element.is_valid_symbol(symbol):
-            raise LibraryError(f"{printable(text)}: {printable(symbol) or 'nothing'} is not a chemical element")
-    return found
 
 
 def read_optimade(text: str, work: Path, manners: Manners) -> Iterator[Entry | Refusal]:
