@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import io
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -17,10 +17,10 @@ def folder() -> Path:
 
 
 def build(path: Path, device: str) -> Calculator:
-    """Read weights into an ASE calculator: eV, eV/Å, eV/Å³ (full matrix)."""
+    """Read weights into an ASE calculator: eV, eV/Å, eV/Å³ (3 × 3)."""
     from chgnet.model import CHGNet, CHGNetCalculator
 
-    with redirect_stdout(sys.stderr):  # it prints the device, where answers go
+    with redirect_stdout(io.StringIO()):  # it prints its device where answers go
         # The bias is what CHGNet.load gives version 0.3.0.
         network = CHGNet.from_file(str(path), mlp_out_bias=False, version="0.3.0")
         return CHGNetCalculator(network, use_device=device, on_isolated_atoms="ignore")
