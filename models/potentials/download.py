@@ -24,8 +24,6 @@ Progress = Callable[[int, int | None], None]
 RETRIED = frozenset({408, 425, 429, 500, 502, 503, 504})
 """Status codes that a second try may cure."""
 
-CHUNK = 1 << 18
-
 
 @dataclass(frozen=True)
 class Limits:
@@ -157,7 +155,7 @@ def _request(
             length = answer.headers.get("Content-Length", "")
             total = here + int(length) if length.isdigit() else None
             _check_room(url, Path(part.name), here, total, limits)
-            for piece in answer.iter_bytes(CHUNK):
+            for piece in answer.iter_bytes():
                 here += part.write(piece)
                 progress(here, total)
                 if here > limits.size:

