@@ -13,7 +13,7 @@ from models.potentials.packages import package_folder
 
 def folder() -> Path:
     """Folder of the weights; `PotentialError` if the package is absent."""
-    return package_folder("chgnet", "it is optional: pip install 'automat-stem[chgnet]'") / "pretrained"
+    return package_folder("chgnet", "it is optional: pip install -c constraints.txt chgnet") / "pretrained"
 
 
 def build(path: Path, device: str) -> Calculator:

@@ -151,7 +151,7 @@ def test_the_inventory_has_every_name_or_says_why_not(home: Path, cache: Path) -
 
 def test_an_absent_optional_family_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(PotentialError, match=r"pip install 'automat-stem\[chgnet\]'"):
+    with pytest.raises(PotentialError, match=r"pip install -c constraints.txt chgnet"):
         load_potential("chgnet")
 
 
