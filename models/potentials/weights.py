@@ -109,10 +109,13 @@ def fetch(
     def accept(path: Path) -> None:
         _check(path, _parsed(sha256))
         if known.git_blob and git_blob(path) != known.git_blob:
-            raise PotentialError(f"{path}: is not the {known.name} that was published; move it away and fetch it again")
+            raise PotentialError(f"{path.name.removesuffix('.part')}: is not the {known.name} that was published")
 
     if path.is_file():
-        accept(path)
+        try:
+            accept(path)
+        except PotentialError as error:
+            raise PotentialError(f"{error}; move {path} away to fetch it again") from error
     elif not known.url:
         raise PotentialError(f"{path}: missing; install the package again")
     else:

@@ -67,6 +67,14 @@ def test_a_name_with_other_content_leaves_nothing(published: Site, home: Path) -
     assert list(home.parent.iterdir()) == []
 
 
+def test_other_content_under_the_name_is_not_overwritten(published: Site, home: Path) -> None:
+    home.parent.mkdir(parents=True)
+    home.write_bytes(b"mine")
+    with pytest.raises(PotentialError, match="away to fetch it again"):
+        fetch(NAME, limits=LIMITS)
+    assert home.read_bytes() == b"mine"
+
+
 def test_an_interrupted_name_is_resumed(published: Site, home: Path) -> None:
     published.script = [published.cut(20_000)]
     with pytest.raises(PotentialError, match="without a network: copy that file to"):
