@@ -7,6 +7,7 @@ from dataclasses import replace
 from pymatgen.core import Composition, Structure
 
 from microscopy.errors import PotentialError
+from models.cache import cache_folder
 from models.elements import (
     REFERENCE_OPTIONS,
     ElementalReference,
@@ -21,6 +22,7 @@ from models.relaxation import RelaxOptions, relax_in_plane
 __all__ = [
     "ElementalReference",
     "References",
+    "cache_folder",
     "elemental_references",
     "formation_energy_per_atom",
     "ground_state",
