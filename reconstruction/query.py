@@ -45,7 +45,7 @@ def search(
     scales = [1.0]
     if strain > CALIBRATED_STRAIN:
         metrics += symmetric_metrics(measurement.lattice.vectors, strain)
-        steps = int(np.log1p(strain) / 2 / SCALE_STEP)
+        steps = int(np.log1p(strain) * 0.6 / SCALE_STEP + 0.5)
         scales = np.exp(np.arange(-steps, steps + 1) * SCALE_STEP).tolist()
     best = np.full(len(library), -1.0, dtype=np.float32)
     for metric in metrics:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition
 
-from library.decoration import decorations, radius, read_prototypes
+from library.decoration import decorations, radius
 from library.geometry import OVERLAP_FACTOR, bond_network, closest_contact
+from library.prototype_files import read_prototypes
 from microscopy.errors import LibraryError
 
 PROTOTYPES = read_prototypes()
