@@ -25,6 +25,9 @@ GAMMA = {"hexagonal": 120.0, "square": 90.0, "rectangular": 90.0}
 """Angle between a and b in degrees for each in-plane lattice; hexagonal and square have b = a."""
 
 EQUAL = ("hexagonal", "square")
+MAX_PROBLEMS = 3
+"""Said of one file; the rest shows when these are mended."""
+
 MAX_BYTES = 100_000
 """A prototype is one small file; anything larger is something else."""
 
@@ -63,7 +66,7 @@ def read_prototype(path: Path) -> Prototype:
     except OSError as error:
         raise LibraryError(f"{path}: cannot be read ({error.strerror})") from error
     except ValidationError as error:
-        raise LibraryError(f"{path}: {_first_problem(error)}") from error
+        raise LibraryError(f"{path}: {_problems(error)}") from error
     except ValueError as error:  # TOML and UTF-8 errors, which say the line or the byte
         raise LibraryError(f"{path}: not a TOML file: {error}") from error
     prototype = fields.prototype()
@@ -93,18 +96,22 @@ def _problem_of_reference(prototype: Prototype) -> str:
     return ""
 
 
-def _first_problem(error: ValidationError) -> str:
-    """First of the problems in one line: where, and what to do."""
-    first, more = error.errors()[0], error.error_count() - 1
+def _problems(error: ValidationError) -> str:
+    """What is wrong in one line: where, and what to do."""
+    return "; ".join(_problem(each["loc"], each["type"], each["msg"]) for each in error.errors()[:MAX_PROBLEMS])
+
+
+def _problem(place: Sequence[str | int], kind: str, message: str) -> str:
     # Blocks and sites are counted from 1, as people do.
-    where = ".".join(str(part + 1) if isinstance(part, int) else part for part in first["loc"])
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        message = f"no such field; the fields are {', '.join(_Fields.model_fields)}"
-    elif first["type"] == "missing":
-        message = 'is missing; a site is ["role", x, y, z]' if first["loc"][0] == "sites" else "is missing"
-    others = f" (and {more} more problem{'s' * (more > 1)})" if more else ""
-    return f"{where}: {message}{others}" if where else f"{message}{others}"
+    where = ".".join(str(part + 1) if isinstance(part, int) else part for part in place)
+    message = message.removeprefix("Value error, ")
+    if kind == "extra_forbidden":
+        message = (
+            f"no such field; the fields are {', '.join(_Fields.model_fields)}" if len(place) == 1 else "no such field"
+        )
+    elif kind == "missing":
+        message = 'is missing; a site is ["role", x, y, z]' if place[0] == "sites" else "is missing"
+    return f"{where}: {message}" if where else message
 
 
 def _element(symbol: str) -> str:
@@ -182,10 +189,10 @@ class _Fields(BaseModel):
     @model_validator(mode="after")
     def _cell(self) -> _Fields:
         if (self.b is None) != (self.system in EQUAL):
-            raise ValueError(f"b: a {self.system} cell {'has b = a: leave it out' if self.b else 'needs b in Å'}")
+            raise ValueError(f"b: the {self.system} cell {'has b = a: leave it out' if self.b else 'needs b in Å'}")
         if (self.gamma is None) != (self.system in GAMMA):
             needs = "has its own angle: leave it out" if self.gamma else "needs gamma in degrees"
-            raise ValueError(f"gamma: a {self.system} cell {needs}")
+            raise ValueError(f"gamma: the {self.system} cell {needs}")
         return self
 
     @model_validator(mode="after")
