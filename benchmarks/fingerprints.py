@@ -38,6 +38,9 @@ MATERIALS = (
 
 MODALITIES = (Modality.IDPC, Modality.HAADF)
 
+THERMAL_MOTION = {Modality.IDPC: 0.0, Modality.HAADF: 0.08}
+"""Å rms per axis in the multislice image: the linear model of HAADF includes thermal motion, that of iDPC does not."""
+
 
 @dataclass(frozen=True)
 class Agreement:
@@ -72,8 +75,8 @@ def rate(structures: Sequence[Structure], modality: Modality) -> float:
 
 def multislice_fingerprint(structure: Structure, modality: Modality, cells: Path | None = None) -> np.ndarray:
     """Fingerprint of a noise-free multislice image of a layer, measured as that of a micrograph is."""
-    optics = Optics(modality)
-    simulation = simulate(structure, SimulationOptions(optics=optics, rotation=17.0), cells)
+    options = SimulationOptions(optics=Optics(modality), rotation=17.0, thermal_sigma=THERMAL_MOTION[modality])
+    simulation = simulate(structure, options, cells)
     lattice = ImageLattice(simulation.truth.cell, np.zeros((2, 2)), 100.0, 100)
     return image_fingerprint(measure(simulation.micrograph, lattice))
 
@@ -88,7 +91,7 @@ def agreement(library: Library, id: str, modality: Modality, cells: Path | None 
         id,
         max(site.specie.Z for site in structure),
         float(np.ptp(structure.cart_coords[:, 2])),
-        float(fingerprint(structure, optics=Optics(modality)) @ seen),
+        float(fingerprint(structure, Optics(modality)) @ seen),
         int((scores > scores[row]).sum()) + 1,
     )
 

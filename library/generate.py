@@ -68,7 +68,7 @@ def generate_library(
     plan = all_decorations(prototypes, elements)
     if not plan:
         only = f" of {', '.join(sorted(elements))} alone" if elements else ""
-        raise LibraryError(f"the rules of {', '.join(p.name for p in prototypes)} allow no decoration{only}")
+        raise LibraryError(f"the rules of the {len(prototypes)} prototype(s) allow no decoration{only}")
     items = list(generate(plan, work_file(out), potential, progress))
     parameters = generation_parameters(prototypes, potential)
     parameters |= {"prototypes": [p.name for p in prototypes], "elements": sorted(elements) if elements else None}

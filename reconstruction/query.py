@@ -20,6 +20,9 @@ templates that differ by more still resemble the image enough to be among some h
 SCALE_STEP = 0.01
 """Relative step between scales, as much as a fingerprint forgives."""
 
+SCALE_RANGE = 0.11
+"""Largest logarithm of a scale that is tried: a pixel size off by 10 %, with what the fingerprint forgives to spare."""
+
 BASES = [
     basis for basis in np.reshape(list(product((-1, 0, 1), repeat=4)), (-1, 2, 2)) if round(np.linalg.det(basis)) == 1
 ]
@@ -36,8 +39,9 @@ def search(
 ) -> tuple[Int64[np.ndarray, " K"], Float32[np.ndarray, " K"]]:
     """Rows of a library whose fingerprints are most like the image's, and how alike, best first.
 
-    Beyond ``CALIBRATED_STRAIN`` every symmetric lattice within the strain of the measured one is tried, at every scale:
-    a scan turns a hexagonal lattice into an oblique one, and its fingerprint into another crystal's.
+    Beyond ``CALIBRATED_STRAIN`` every symmetric lattice within the strain of the measured one is tried, at every scale
+    within ``SCALE_RANGE``: a scan turns a hexagonal lattice into an oblique one, and its fingerprint into another
+    crystal's.
     """
     indices = nodes(measurement.lattice.vectors, measurement.q_max)
     power = _power(measurement, indices)
@@ -45,7 +49,7 @@ def search(
     scales = [1.0]
     if strain > CALIBRATED_STRAIN:
         metrics += symmetric_metrics(measurement.lattice.vectors, strain)
-        steps = int(np.log1p(strain) * 0.6 / SCALE_STEP + 0.5)
+        steps = round(min(np.log1p(strain), SCALE_RANGE) / SCALE_STEP)
         scales = np.exp(np.arange(-steps, steps + 1) * SCALE_STEP).tolist()
     best = np.full(len(library), -1.0, dtype=np.float32)
     for metric in metrics:
