@@ -34,13 +34,16 @@ def test_the_rate_is_that_of_every_template_in_each_modality(mos2_file, capsys):
     assert own.startswith("| mos2.cif: 1, 3.0 atoms each | ")
 
 
-@pytest.mark.parametrize("name", ["1H-MX2:Mo-S", "SnS:Sn-Se"])
+@pytest.mark.parametrize("name", ["1H-MX2:Mo-S", "PbO:Fe-Se"])
 @pytest.mark.parametrize(
     ("scale", "shear", "strain"), [(0.1, 0.1, 0.2), (-0.1, 0.1, 0.2), (0.015, 0.0, 0.04), (-0.015, 0.015, 0.04)]
 )
-def test_scale_errors_and_shear_leave_the_right_template_among_the_first(library, name, scale, shear, strain):
-    place = rank(library, library.ids.index(name), scale, shear, strain, library.rows(), seed=3)
-    assert place <= (20 if strain > 0.1 else 3)
+def test_scale_errors_and_shear_leave_a_symmetric_crystal_among_the_first(library, name, scale, shear, strain):
+    assert rank(library, library.ids.index(name), scale, shear, strain, library.rows(), seed=3) <= 3
+
+
+def test_scale_errors_alone_leave_any_crystal_first(library):
+    assert rank(library, library.ids.index("SnS:Sn-Se"), 0.015, 0.0, 0.04, library.rows(), seed=3) == 1
 
 
 @pytest.mark.slow
