@@ -51,8 +51,12 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Decision:
-    """One step of the planner: the branch taken, why, and who chose it (``rules``, ``llm``, ``replay``, ``none``)."""
+    """One step of the planner: the branch taken, why, and who chose it (``rules``, ``llm``, ``replay``, ``none``).
+
+    ``asked``: a language model, or its log, was asked; where the rules chose all the same, the reason says why.
+    """
 
     branch: Branch
     reason: str
     chosen_by: str
+    asked: bool = False
