@@ -22,7 +22,7 @@ DIGITS = 4
 """Significant digits of every number that is sent: more says nothing, and differs between machines."""
 
 BRANCHES = {
-    "accept": "stop and report the best structure so far as ambiguous, with its alternatives",
+    "accept": "stop; the best structure so far is reported, with its alternatives",
     "give_up": "stop; nothing found explains the image",
     "redenoise": "look for the lattice again, in the image denoised by the trained network",
     "next_template": "try the next hypothesis of the last search",
