@@ -14,7 +14,7 @@ from pathlib import Path
 from planning.llm.answer import Answer
 from planning.llm.client import ask
 from planning.llm.endpoint import Endpoint, LlmError, configuration, secret
-from planning.llm.log import append, lines, outcome, recorded, struck
+from planning.llm.log import append, lines, outcome, recorded
 from planning.llm.question import Message, fingerprint, question
 from planning.planner import MAX_ATTEMPTS, Planner, Situation, legal_branches, plan
 from planning.records import Branch, Decision, Verdict
@@ -53,9 +53,9 @@ class Model:
         key = secret(configured)
         append(self.log, ())
         exchanges = ask(self.endpoint, key, messages, legal)
-        found = outcome(exchanges, legal)
+        found = outcome(exchanges, legal, key)
         append(self.log, lines(fingerprint(messages), self.endpoint, key, exchanges, found, rule))
-        return replace(found, reason=struck(found.reason, key))
+        return found
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from planning.llm.client import Exchange
 from planning.llm.endpoint import Endpoint, LlmError
 from planning.records import Branch
 
-KEY = "[key]"
+KEY = "(key)"
 """Stands where an endpoint sent the key back."""
 
 SHORTEST_KEY = 8
@@ -80,7 +81,7 @@ def lines(
             raw=struck(exchange.raw.decode("utf-8", "replace"), key),
             seconds=round(exchange.seconds, 3),
             tokens=found.tokens,
-            parsed={"branch": found.branch.value, "reason": struck(found.reason, key)} if found.branch else None,
+            parsed={"branch": found.branch.value, "reason": found.reason} if found.branch else None,
             problem=found.problem,
             chosen=chosen.value if last else None,
             chosen_by=("llm" if found.branch else "rules") if last else None,
@@ -90,10 +91,14 @@ def lines(
     return [*(line(each, Answer(None, problem=each.problem), False) for each in before), line(final, answer, True)]
 
 
-def outcome(exchanges: Sequence[Exchange], legal: Sequence[Branch]) -> Answer:
-    """The answer in the last exchange."""
+def outcome(exchanges: Sequence[Exchange], legal: Sequence[Branch], key: str = "") -> Answer:
+    """Read the answer in the last exchange, without the key whole or, where a reason is cut, in part."""
     final = exchanges[-1]
-    return Answer(None, problem=final.problem) if final.problem else read_answer(final.raw, legal)
+    if final.problem:
+        return Answer(None, problem=final.problem)
+    raw = final.raw.replace(key.encode(), KEY.encode()) if len(key) >= SHORTEST_KEY else final.raw
+    answer = read_answer(raw, legal)
+    return replace(answer, reason=struck(answer.reason, key))
 
 
 def struck(text: str, key: str) -> str:

@@ -10,11 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from questions import KEY, OPTIONS, SITUATION, TRIED, UNFIT, configure
 
-from benchmarks.scripted_llm import CHOICES, REPLIES, Script, scripted
+from benchmarks.scripted_llm import CHOICES, REPLIES, Script, completion, scripted
 from planning.llm import client, decide
 from planning.llm.client import Exchange
 from planning.llm.decide import MAX_DECISIONS, Model, Recording, adviser
 from planning.llm.endpoint import LlmError
+from planning.llm.log import outcome
 from planning.planner import MAX_ATTEMPTS, plan
 from planning.records import Branch, Decision, Status
 
@@ -95,13 +96,22 @@ def test_a_line_holds_what_was_sent_and_what_came_back_but_never_the_key(
     (line,) = told(log)
     assert KEY not in log.read_text()
     assert KEY not in repr((planner, decision))
-    assert "[key]" in line["raw"]
+    assert "(key)" in line["raw"]
     assert line["request"] == sent[0]
     assert line["parsed"]["branch"] == line["chosen"] == "substitute"
     assert line["tokens"] == {"prompt_tokens": 900, "completion_tokens": 20}
     assert line["host"] == script.base_url.split("/")[2]
     assert (line["model"], line["status"], line["chosen_by"]) == ("scripted", 200, "llm")
     assert log.stat().st_mode & 0o077 == 0
+
+
+def test_a_key_that_comes_back_in_disguise_is_struck_out() -> None:
+    disguised = "".join(f"\\u{ord(sign):04x}" for sign in KEY)
+    for said in (disguised, "x" * 190 + KEY):
+        raw = completion(f'{{"branch": "accept", "reason": "{said}"}}')
+        reason = outcome([Exchange({}, 200, raw, 0.1)], OPTIONS, KEY).reason
+        assert "(key)" in reason
+        assert KEY[:4] not in reason
 
 
 def test_every_exchange_is_a_line(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
