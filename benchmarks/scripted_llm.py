@@ -143,7 +143,6 @@ class _Handler(BaseHTTPRequestHandler):
             self.send(400, b'{"error": {"message": "no question of a planner"}}')
             return
         self.server.script.requests.append(request)
-        self.close_connection = True
         with suppress(OSError):  # whoever asked has gone
             name = self.server.script.next()
             if name in CHOICES:
@@ -157,11 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def begin(self, status: int, length: int, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
-        for name, value in {
-            "Content-Type": "application/json",
-            "Content-Length": str(length),
-            **(headers or {}),
-        }.items():
+        usual = {"Content-Type": "application/json", "Content-Length": str(length), "Connection": "close"}
+        for name, value in {**usual, **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
 

@@ -16,7 +16,7 @@ UNFIT = Verdict(
     status=Status.AMBIGUOUS,
     reason="fit: correlation of the image with the simulated crystal is 0.912, limit 0.97",
 )
-TRIED = (Branch.WIDEN_SEARCH,)
+TRIED = (Branch.WIDEN_SEARCH, Branch.TRY_SUPERCELL)
 SITUATION = Situation(candidates_left=9, element_filter=True, likeness=0.52)
 OPTIONS = (Branch.SUBSTITUTE, Branch.TEMPLATE_FREE, Branch.ACCEPT)
 """The legal branches, preferred first, and to stop."""

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from planning.limits import LIMITS
 from planning.planner import Situation
 from planning.records import Branch, Verdict
 
@@ -29,32 +30,13 @@ BRANCHES = {
     "widen_search": "search again with templates strained by up to 20 %",
     "substitute": "search known structure types with the elements of the user put on their sites",
     "template_free": "build structures from the positions of the atomic columns alone",
-    "try_supercell": "look for a larger cell that weak reflections may hint at",
+    "try_supercell": "search again with larger cells of known crystals, which weak reflections may hint at",
     "drop_element_filter": "search all elements, not only those that the user named",
 }
 """What each branch does."""
 
-CHECKS = {
-    "lattice": "strongest reflection over the noise amplitude",
-    "one_lattice": "share of the reflected power that lies on one lattice",
-    "template": "whether any template fits the lattice",
-    "fit": "correlation of the image with the simulated crystal",
-    "residual": "misfit of the refined model per coefficient; 1 is perfect",
-    "shift": "largest in-plane move of an atom from the template, Å",
-    "strain": "deformation of the template's cell to the crystal's",
-    "scan": "distortion of the scan that was taken out",
-    "distances": "shortest distance between atoms over their radii",
-    "margin": "log odds over the next different structure",
-    "elements": "1 when the answer has the composition that the user gave",
-    "relaxation": "0 when the relaxation converged",
-    "displacement": "largest in-plane move of an atom on relaxation, Å",
-    "relaxed_strain": "change of the cell on relaxation",
-    "energy": "formation energy, eV/atom",
-}
-"""What each check measures."""
-
 OTHER = "other"
-"""Stands for a check that is not in `CHECKS`."""
+"""Stands for a check that has no limit in ``planning.limits``."""
 
 SYSTEM = "\n".join(
     [
@@ -70,7 +52,7 @@ SYSTEM = "\n".join(
         *(f"- {name}: {meaning}" for name, meaning in BRANCHES.items()),
         "",
         "Checks:",
-        *(f"- {name}: {meaning}" for name, meaning in CHECKS.items()),
+        *(f"- {name}: {limit.meaning}" for name, limit in LIMITS.items()),
         "",
         "Answer with one JSON object and nothing else: branch, one of legal, and reason, one short sentence.",
         'Example: {"branch": "widen_search", "reason": "The fit is poor although the lattice is strong."}',
@@ -100,7 +82,7 @@ def question(
         "attempt": len(tried) + 1,
         "checks": [
             {
-                "name": check.name if check.name in CHECKS else OTHER,
+                "name": check.name if check.name in LIMITS else OTHER,
                 "value": _number(check.value),
                 "limit": _number(check.limit),
                 "passed": bool(check.passed),

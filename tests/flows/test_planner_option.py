@@ -49,6 +49,7 @@ def test_a_model_decides_twice_then_the_rules_do(
         ("template_free", "llm"),
         ("substitute", "llm"),
         ("widen_search", "rules"),
+        ("try_supercell", "rules"),
         ("accept", "rules"),
     ]
 
@@ -77,7 +78,7 @@ def test_a_failure_is_said_in_the_result_and_not_kept(
         configure(monkeypatch, script.base_url)
         failed = run(image, tmp_path / "runs")
         mended = run(image, tmp_path / "mended")
-    assert story(failed)[:3] == [("widen_search", "rules"), ("substitute", "rules"), ("template_free", "rules")]
+    assert story(failed)[:3] == [("widen_search", "rules"), ("try_supercell", "rules"), ("substitute", "rules")]
     assert [each.reason for each in failed.result.attempts][:2] == [
         "ambiguous: fit failed; chosen by the rules (llm: HTTP status 401)",
         "ambiguous: fit failed; chosen by the rules (llm: the answer is fenced, not plain JSON)",

@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 from questions import OPTIONS, SITUATION, TRIED, UNFIT
 
+from planning.limits import LIMITS
 from planning.llm.client import request_body
 from planning.llm.endpoint import PREFIX, Configuration, Endpoint
-from planning.llm.question import BRANCHES, CHECKS, question
-from planning.planner import Situation, legal_branches
+from planning.llm.question import BRANCHES, question
+from planning.planner import MAX_ATTEMPTS, Situation, legal_branches
 from planning.records import Branch, Check, Status, Verdict
 
 PAGE = (Path(__file__).parents[2] / "docs" / "planner.md").read_text(encoding="utf-8")
@@ -28,7 +29,7 @@ def block(name: str) -> str:
 def table() -> str:
     """Which failed checks make which branches legal, from the code."""
     rows: dict[tuple[Branch, ...], list[str]] = {}
-    for name in CHECKS:
+    for name in LIMITS:
         verdict = Verdict((Check(name, 0.0, 1.0, False, ""),), 0.0, Status.REJECTED, "")
         legal = legal_branches(verdict, (), Situation(candidates_left=1, element_filter=True))
         rows.setdefault(legal, []).append(name)
@@ -51,6 +52,10 @@ def test_the_table_of_checks_is_that_of_the_code() -> None:
 
 def test_the_table_of_branches_is_that_of_the_code() -> None:
     assert block("branches") == branches(), f"put into docs/planner.md:\n{branches()}"
+
+
+def test_the_bound_on_attempts_is_that_of_the_code() -> None:
+    assert f"At most {MAX_ATTEMPTS} attempts are made" in " ".join(PAGE.split())
 
 
 def test_the_example_is_what_is_sent() -> None:
