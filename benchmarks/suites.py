@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 
 from benchmarks.cases import Case, Question, Variant
 from benchmarks.materials import BenchmarkError, Material
+from planning.llm.endpoint import LlmError, configuration
 
 HIGH_DOSES = (1e4, 3e4, 6e4)
 """e/Å²: those of STEM2Mat."""
@@ -141,7 +143,10 @@ def _energies(material: Material, seed: int) -> Iterator[Case]:
 
 
 def _planner(material: Material, seed: int) -> Iterator[Case]:
-    variants = (Variant("planner none", planner="none"), Variant("planner rules"))
+    variants = [Variant("planner none", planner="none"), Variant("planner rules")]
+    with suppress(LlmError):  # nobody has to have a language model
+        configuration()
+        variants.append(Variant("planner llm", planner="llm"))
     known = tuple(Question(regime, variant=variant) for regime, variant in product(("I", "II"), variants))
     mistaken = tuple(Question("I, mistaken", variant=variant) for variant in variants)
     side = max(MIN_SIDE, round(5 * material.area**0.5 / 0.1))
