@@ -45,6 +45,7 @@ class Entry:
     licence: str = ""
     url: str = ""
     prototype: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True)

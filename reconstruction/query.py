@@ -47,15 +47,18 @@ def search(
         metrics += symmetric_metrics(measurement.lattice.vectors, strain)
         steps = int(np.log1p(strain) / 2 / SCALE_STEP)
         scales = np.exp(np.arange(-steps, steps + 1) * SCALE_STEP).tolist()
-    best = np.full(len(library), -1.0, dtype=np.float32)
-    for metric in metrics:
-        q = np.sqrt(np.einsum("ki,ij,kj->k", indices, np.linalg.inv(metric), indices))
-        for scale in scales:
-            found, scores = library.search(powder_pattern(q * scale, power), modality, keep, rows)
-            best[found] = np.maximum(best[found], scores)
-    order = np.argsort(-best, kind="stable")[:keep]
-    order = order[best[order] > -1.0]
-    return order, best[order]
+    queries = [
+        powder_pattern(np.sqrt(np.einsum("ki,ij,kj->k", indices, np.linalg.inv(metric), indices)) * scale, power)
+        for metric in metrics
+        for scale in scales
+    ]
+    found, scores = library.search_many(np.stack(queries), modality, keep, rows)
+    # A row counts with the best of its scores.
+    order = np.argsort(-scores.ravel(), kind="stable")
+    order = order[found.ravel()[order] >= 0]
+    _, first = np.unique(found.ravel()[order], return_index=True)
+    order = order[np.sort(first)][:keep]
+    return found.ravel()[order], scores.ravel()[order]
 
 
 def image_fingerprint(measurement: Measurement) -> Float32[np.ndarray, " D"]:
