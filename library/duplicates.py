@@ -17,6 +17,9 @@ from library.table import to_template
 SIMILAR = 0.98
 """Fingerprints of one structure from two sources (lattices within about 0.5 %) agree at least this well."""
 
+TOLD = 100
+"""Rows between two reports of progress."""
+
 LENGTH_TOLERANCE, SITE_TOLERANCE, ANGLE_TOLERANCE = 0.01, 0.03, 1.0
 """Duplicates: relative cell lengths, site distance over (V/N)^(1/3), degrees. DFT codes differ by less, structure
 types by more."""
@@ -46,7 +49,7 @@ def merge(table: pa.Table, patterns: Patterns, known: int = 0, progress: Progres
         if len(group) > 1 and group[-1] >= known:
             found |= _merge_group(np.array(group), table, patterns, known)
         done += len(group)
-        if progress is not None:
+        if progress is not None and (done == table.num_rows or done % TOLD < len(group)):
             progress("merge", done, table.num_rows)
     return found
 

@@ -113,6 +113,8 @@ def _templates(
     measurement: Measurement, library: Library, rows: np.ndarray, modality: Modality, options: RetrievalOptions
 ) -> list[Proposal]:
     """Templates whose cell fits, those first that explain most of the image."""
+    fitting = library.rows(lattice=measurement.lattice.vectors, strain=options.strain)
+    rows = np.intersect1d(rows, fitting, assume_unique=True)
     shortlist, scores = search(measurement, library, modality, options.strain, options.shortlist, rows)
     proposals = []
     for row, score in zip(shortlist, scores, strict=True):
