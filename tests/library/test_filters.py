@@ -44,12 +44,8 @@ def test_no_cell_is_lost_that_could_be_aligned(cells, a, ratio, gamma, strain, i
 
 def test_most_cells_do_not_fit_a_lattice(templates):
     table = to_table(templates, {})
-    assert fits_lattice(table, plane_cell(templates[0].structure), 0.04).tolist() == [
-        True,
-        False,
-        True,
-        False,
-    ]  # MoSe2 here has the cell of MoS2
+    # MoSe2 here has the cell of MoS2.
+    assert fits_lattice(table, plane_cell(templates[0].structure), 0.04).tolist() == [True, False, True, False]
 
 
 def test_formulas_are_reduced_or_refused():
