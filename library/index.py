@@ -21,10 +21,10 @@ EXACT = 50_000
 CELLS_PER_ROOT = 4
 """Cells of an index over the square root of its rows."""
 
-SAMPLES_PER_CELL = 64
+SAMPLES_PER_CELL = 40
 """Rows by which each cell is found."""
 
-PROBED = 64
+PROBED = 96
 """Cells looked into for a query, the nearest first."""
 
 OVERSAMPLING = 2
