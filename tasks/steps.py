@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from models.denoising import DenoiseOptions
     from models.relaxation import RelaxOptions
     from planning.planner import Planner, Situation
-    from planning.records import Branch
+    from planning.records import Branch, Found
     from reconstruction.retrieval import RetrievalOptions
 
 RETRY_DELAYS = (1.0, 5.0)
@@ -171,6 +171,7 @@ def report(
     relaxation: Ref | None,
     verdict: Ref,
     decisions: tuple[Ref, ...],
+    found: tuple[Found | None, ...],
     notes: tuple[str, ...],
     timings: Aside,
 ) -> Any:
@@ -185,6 +186,7 @@ def report(
         relaxation=_loaded(relaxation),
         verdict=load(verdict),
         decisions=[load(decision) for decision in decisions],
+        found=found,
         notes=notes,
         timings=timings.value,
     )
