@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 from jaxtyping import Float, Int
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import DummySpecies, Lattice, Structure
 
 from library.geometry import OVERLAP_FACTOR, bond_network, closest_contact
 from microscopy.errors import LibraryError
@@ -17,6 +17,13 @@ MAX_SITES = 400
 
 MAX_LENGTH = 500.0
 """Å; a longer axis is a broken file."""
+
+MIN_SPACING = 0.5
+"""Å between the lattice planes that an axis joins; thinner cells are broken files, and every atom would have thousands
+of neighbours."""
+
+MIN_VOLUME = 1.0
+"""Å³ of one atom; the densest crystals have 5, so that below this atoms overlap."""
 
 MIN_VACUUM = 5.0
 """Å of empty space that count as vacuum: the gaps inside layered bulk and molecular crystals are 2.5–4 Å."""
@@ -68,12 +75,18 @@ def clean(structure: Structure) -> Structure:
     matrix = structure.lattice.matrix
     if not (np.isfinite(matrix).all() and np.isfinite(structure.frac_coords).all()):
         raise CleaningError("not finite")
-    if structure.lattice.volume < 1.0 or max(structure.lattice.abc) > MAX_LENGTH:
+    if (
+        np.abs(matrix).max() > MAX_LENGTH
+        or max(structure.lattice.abc) > MAX_LENGTH
+        or structure.lattice.volume < 1.0
+        or _spacing(matrix) < MIN_SPACING
+    ):
         raise CleaningError("degenerate or enormous cell", structure.composition.reduced_formula)
-    try:
-        elements = [site.specie.Z for site in structure]
-    except AttributeError as error:
-        raise CleaningError("sites without a chemical element") from error
+    if structure.lattice.volume < MIN_VOLUME * len(structure):
+        raise CleaningError("overlapping atoms", structure.composition.reduced_formula)
+    if any(isinstance(site.specie, DummySpecies) or not hasattr(site.specie, "Z") for site in structure):
+        raise CleaningError("sites without a chemical element", structure.composition.reduced_formula)
+    elements = [site.specie.Z for site in structure]
     # The vacuum axis of a database's cell may be marked aperiodic; here its period tells the vacuum's height.
     periodic = Structure(Lattice(matrix), elements, structure.frac_coords)
     if closest_contact(periodic) < OVERLAP_FACTOR:
@@ -83,6 +96,11 @@ def clean(structure: Structure) -> Structure:
     except SlabError as error:
         raise CleaningError("not a slab", str(error)) from error
     return reduced(primitive(layer))
+
+
+def _spacing(matrix: Float[np.ndarray, "3 3"]) -> float:
+    """Smallest distance in Å between neighbouring lattice planes spanned by two axes."""
+    return float(1 / np.linalg.norm(np.linalg.inv(matrix), axis=0).max())
 
 
 def primitive(layer: Structure) -> Structure:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import DummySpecies, Lattice, Structure
 
 from library.cleaning import CleaningError, clean
 from library.geometry import as_periodic
@@ -86,7 +86,15 @@ def test_what_is_no_monolayer_is_refused_with_its_reason(mos2):
     disordered = mos2.copy()
     disordered[1] = {"S": 0.5, "Se": 0.5}
     not_finite = Structure(mos2.lattice, mos2.species, [[np.nan, 0, 0], *mos2.frac_coords[1:]])
+    thin = Structure(Lattice([[3, 0, 0], [3, 0.2, 0], [0, 0, 20]]), ["C"], [[0, 0, 0]])
+    long = Structure(Lattice.orthorhombic(3, 3, 600), ["C"], [[0, 0, 0]])
+    dense = Structure(Lattice.cubic(2), ["C"] * 9, np.random.default_rng(1).random((9, 3)))
+    dummy = Structure(mos2.lattice, [DummySpecies("X"), "S", "S"], mos2.frac_coords)
     reasons = {
+        "degenerate": thin,
+        "degenerate or enormous": long,
+        "overlapping atoms": dense,
+        "sites without a chemical element": dummy,
         "bulk": diamond,
         "molecules": molecule,
         "molecules or chains": chain,
