@@ -22,7 +22,7 @@ MODALITIES = (Modality.IDPC, Modality.HAADF)
 
 
 def build_library(
-    sources: Sequence[Path],
+    sources: Sequence[str | Path],
     out: Path,
     *,
     modalities: Sequence[Modality] = MODALITIES,
@@ -35,7 +35,7 @@ def build_library(
     Parameters
     ----------
     sources
-        Paths that `library.sources.read_source` understands.
+        What `library.sources.read_source` understands.
     out
         Folder of the library; an older library there is replaced. A build that was interrupted goes on.
     modalities
@@ -89,7 +89,7 @@ def build_from_entries(
 
 
 def add_to_library(
-    sources: Sequence[Path], library: Path, *, processes: int = 1, progress: Progress | None = None
+    sources: Sequence[str | Path], library: Path, *, processes: int = 1, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Add published structures to a library; what it holds already gains another name.
 
@@ -136,14 +136,15 @@ def add_entries(
     return addition
 
 
-def _entries(sources: Sequence[Path]) -> Iterable[Entry | Refusal]:
+def _entries(sources: Sequence[str | Path]) -> Iterable[Entry | Refusal]:
     if not sources:
         raise LibraryError("no source was given")
     return (item for source in sources for item in read_source(source))
 
 
-def _parameters(sources: Sequence[Path]) -> dict[str, Any]:
-    return {"sources": [source.name for source in sources]}
+def _parameters(sources: Sequence[str | Path]) -> dict[str, Any]:
+    names = [source if ":" in str(source) else Path(source).name for source in sources]
+    return {"sources": [str(name) for name in names]}
 
 
 def _reasons(report: Report) -> str:

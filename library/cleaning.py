@@ -28,9 +28,10 @@ MIN_VOLUME = 1.0
 MIN_VACUUM = 5.0
 """Å of empty space that count as vacuum: the gaps inside layered bulk and molecular crystals are 2.5–4 Å."""
 
-TRANSLATION_TOLERANCE = 0.03
+TRANSLATION_TOLERANCES = (0.03, 0.01, 0.003)
 """Å; sites this near an image of another are its copy: above the scatter of relaxed coordinates, below any
-superstructure an image could show."""
+superstructure an image could show. A smaller one is tried where the larger lets only some of a superstructure's
+near-translations pass, which make no lattice."""
 
 REDUCED_TOLERANCE = 1e-3
 """Relative; a cell this close to reduced is left as it is, so that cleaning twice changes nothing."""
@@ -105,34 +106,46 @@ def _spacing(matrix: Float[np.ndarray, "3 3"]) -> float:
 
 def primitive(layer: Structure) -> Structure:
     """Smallest cell of a slab: pure in-plane translations become lattice vectors, equivalent sites are averaged."""
-    shifts = _pure_translations(layer)
-    if len(shifts) < 2:
-        return layer
+    for tolerance in TRANSLATION_TOLERANCES:
+        shifts = _pure_translations(layer, tolerance)
+        if len(shifts) < 2:
+            return layer
+        smaller = _on_translations(layer, shifts)
+        if smaller is not None:
+            return smaller
+    return layer
+
+
+def _on_translations(layer: Structure, shifts: Float[np.ndarray, "K 2"]) -> Structure | None:
+    """Slab on the lattice of its fractional translations; None when they make no lattice."""
     plane = layer.lattice.matrix[:2, :2]
     cells = np.array(list(itertools.product(range(-1, 2), repeat=2)))
     vectors = (shifts[:, None, :] + cells[None]).reshape(-1, 2) @ plane
     basis = _shortest_pair(vectors, abs(float(np.linalg.det(plane))) / len(shifts))
-    return layer if basis is None else _in_cell(layer, basis, copies=len(shifts))
+    return None if basis is None else _in_cell(layer, basis, copies=len(shifts))
 
 
-def _pure_translations(layer: Structure) -> Float[np.ndarray, "K 2"]:
-    """In-plane fractional translations, zero included, that bring every site onto one of its element."""
+def _pure_translations(layer: Structure, tolerance: float) -> Float[np.ndarray, "K 2"]:
+    """In-plane fractional translations, zero included, that bring every site onto one of its element.
+
+    Exact, however the sites scatter: translations permute the N sites of the rarest element without fixing any, so
+    N times each is a lattice vector.
+    """
     numbers = np.array([site.specie.Z for site in layer])
     plane, height = layer.lattice.matrix[:2, :2], layer.lattice.c
     frac = layer.frac_coords
     values, counts = np.unique(numbers, return_counts=True)
     rarest = np.flatnonzero(numbers == values[np.argmin(counts)])
+    steps = np.rint((frac[rarest] - frac[rarest[0]])[:, :2] * len(rarest)).astype(int) % len(rarest)
     same = numbers[:, None] == numbers[None, :]
+    apart = frac[:, None, :] - frac[None, :, :]
     found = []
-    for target in rarest:
-        shift = frac[target] - frac[rarest[0]]
-        if abs(shift[2]) * height > TRANSLATION_TOLERANCE:
-            continue
-        apart = frac[:, None, :] + shift - frac[None, :, :]
-        apart[..., :2] -= np.rint(apart[..., :2])
-        distance = np.hypot(np.linalg.norm(apart[..., :2] @ plane, axis=-1), apart[..., 2] * height)
-        if np.all(np.where(same, distance, np.inf).min(axis=1) < TRANSLATION_TOLERANCE):
-            found.append(shift[:2] % 1.0)
+    for shift in np.unique(steps, axis=0) / len(rarest):
+        across = apart[..., :2] + shift
+        across -= np.rint(across)
+        distance = np.hypot(np.linalg.norm(across @ plane, axis=-1), apart[..., 2] * height)
+        if np.all(np.where(same, distance, np.inf).min(axis=1) < tolerance):
+            found.append(shift)
     return np.array(found)
 
 
@@ -153,7 +166,7 @@ def reduced(layer: Structure) -> Structure:
     if a @ b > 0:
         # The obtuse right-handed pair of the same two vectors.
         a, b = b, -a
-    return _in_cell(layer, np.array([a, b]), copies=1)
+    return _in_cell(layer, np.array([a, b]), copies=1) or layer
 
 
 def _with_vacuum_last(structure: Structure) -> Structure:
@@ -244,8 +257,11 @@ def _shortest_pair(vectors: Float[np.ndarray, "K 2"], area: float) -> Float[np.n
     return None
 
 
-def _in_cell(layer: Structure, basis: Float[np.ndarray, "2 2"], copies: int) -> Structure:
-    """Put the sites of a slab in another cell of its plane; `copies` sites fall on each new one and are averaged."""
+def _in_cell(layer: Structure, basis: Float[np.ndarray, "2 2"], copies: int) -> Structure | None:
+    """Put the sites of a slab in another cell of its plane; `copies` sites fall on each new one and are averaged.
+
+    None when fewer than `copies` do.
+    """
     cart = layer.cart_coords
     frac = cart[:, :2] @ np.linalg.inv(basis)
     kept: list[int] = []
@@ -261,7 +277,7 @@ def _in_cell(layer: Structure, basis: Float[np.ndarray, "2 2"], copies: int) -> 
         same = [k for k, other in enumerate(left) if layer[other].specie == layer[site].specie and apart[k] < 0.5]
         same = sorted(same, key=lambda k: apart[k])[:copies]
         if len(same) < copies:
-            return layer
+            return None
         mean = np.append(frac[site] + shift[same].mean(axis=0), cart[[left[k] for k in same], 2].mean())
         positions = np.vstack([positions, mean])
         kept.append(site)

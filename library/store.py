@@ -145,13 +145,16 @@ class Library:
             keep &= ~self._called(each)
         return np.flatnonzero(keep).astype(np.int64)
 
-    def fingerprints(self, modality: Modality) -> Float32[np.ndarray, "N D"]:
-        """Fingerprints of all rows; a modality that is not stored is computed, once per process."""
+    def fingerprints(
+        self, modality: Modality, rows: Int64[np.ndarray, " R"] | None = None
+    ) -> Float32[np.ndarray, "R D"]:
+        """Fingerprints of some rows, or of all; a modality that is not stored is computed, once per process."""
         modality = SAME_FINGERPRINT.get(modality, modality)
-        if modality not in self._arrays:
+        if modality not in self._patterns:
             parts = [section.patterns(modality) for section in self.sections]
-            self._arrays[modality] = Patterns([piece for part in parts for piece in part.pieces]).array()
-        return self._arrays[modality]
+            self._patterns[modality] = Patterns([piece for part in parts for piece in part.pieces])
+        patterns = self._patterns[modality]
+        return patterns.array() if rows is None else patterns.take(rows)
 
     def search(
         self,
@@ -203,7 +206,7 @@ class Library:
         return found
 
     @cached_property
-    def _arrays(self) -> dict[Modality, np.ndarray]:
+    def _patterns(self) -> dict[Modality, Patterns]:
         return {}
 
     def _called(self, name: str) -> np.ndarray:

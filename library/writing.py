@@ -38,8 +38,7 @@ def locked(path: Path) -> Iterator[None]:
     LibraryError
         If another process writes, the folder holds something else than a library, or cannot be written.
     """
-    if path.exists() and (not path.is_dir() or not _ours(path)):
-        raise LibraryError(f"{path}: exists and is not a template library; choose another folder")
+    refuse_foreign(path)
     with _disk(path):
         path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -56,6 +55,18 @@ def locked(path: Path) -> Iterator[None]:
             yield
     finally:
         os.close(descriptor)
+
+
+def refuse_foreign(path: Path) -> None:
+    """Check that a library may be written to a path.
+
+    Raises
+    ------
+    LibraryError
+        If something else than a library is there.
+    """
+    if path.exists() and (not path.is_dir() or not _ours(path)):
+        raise LibraryError(f"{path}: exists and is not a template library; choose another folder")
 
 
 def write_part(path: Path, blocks: Iterable[pa.Table], aliases: pa.Table) -> dict[str, Any]:

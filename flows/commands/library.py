@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Build and look into libraries of templates.", no_args_is_help=True)
 
-Sources = Annotated[list[Path], typer.Argument(help="ASE databases, structure files, or folders of them.")]
+Sources = Annotated[
+    list[str], typer.Argument(help="Databases, structure files, folders of them, or optimade:… (docs/sources.md).")
+]
 Processes = Annotated[int, typer.Option(help="Batches of structures worked on at once.", min=1)]
 
 

@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from images import graphene, mos2, mos2_1t, oblique, tin_sulfide
 
 from library.fingerprint import FINGERPRINT_SIZE, fingerprint, fingerprints, nodes, powder_pattern
+from library.store import open_libraries
 from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
@@ -34,6 +35,14 @@ def test_invariant_to_origin_cell_and_handedness(name, shift, supercell):
     (a, b), (c, d) = supercell
     changed.make_supercell([[a, b, 0], [c, d, 0], [0, 0, 1]])
     assert fingerprint(changed, Optics()) @ fingerprint(structure, Optics()) == pytest.approx(1.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("modality", [Modality.IDPC, Modality.HAADF])
+def test_the_numbers_are_those_stored_under_this_version(modality):
+    library = open_libraries(None)
+    rows = range(0, len(library), 60)
+    again = fingerprints([library.template(row).structure for row in rows], modality)
+    assert again == pytest.approx(library.fingerprints(modality)[list(rows)], abs=1e-6)
 
 
 def test_different_crystals_differ():

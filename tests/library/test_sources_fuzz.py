@@ -121,7 +121,9 @@ def test_any_bytes(name, content):
 
 
 @QUICK
-@given(names=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20), min_size=1, max_size=4))
+@given(
+    names=st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=20), min_size=1, max_size=4)
+)
 @example(names=["../../../escape", "/etc/escape", "C:\\escape", "..\\..\\escape", "a\nb"])
 def test_any_names_in_an_archive_stay_in_memory(names):
     items = consume("a.zip", zipped(names, FILES["a.cif"]))

@@ -47,7 +47,9 @@ def test_fingerprints_are_the_stored_ones_and_others_are_computed(folder, templa
     structures = [t.structure for t in templates]
     assert np.array_equal(library.fingerprints(Modality.IDPC), fingerprints(structures, Modality.IDPC))
     assert np.array_equal(library.fingerprints(Modality.HAADF), fingerprints(structures, Modality.HAADF))
-    assert library.fingerprints(Modality.UNKNOWN) is library.fingerprints(Modality.IDPC)
+    assert np.array_equal(library.fingerprints(Modality.UNKNOWN), library.fingerprints(Modality.IDPC))
+    some = library.fingerprints(Modality.IDPC, np.array([3, 1]))
+    assert np.array_equal(some, fingerprints([structures[3], structures[1]], Modality.IDPC))
 
 
 def test_search_respects_the_filter(folder):
