@@ -22,6 +22,9 @@ MIN_SPACING = 0.5
 """Å between the lattice planes that an axis joins; thinner cells are broken files, and every atom would have thousands
 of neighbours."""
 
+MAX_CELLS = 1e4
+"""Cells that a site may lie away from its own; beyond, its digits are lost or were never meant."""
+
 MIN_VOLUME = 1.0
 """Å³ of one atom; the densest crystals have 5, so that below this atoms overlap."""
 
@@ -88,8 +91,13 @@ def clean(structure: Structure) -> Structure:
     if any(isinstance(site.specie, DummySpecies) or not hasattr(site.specie, "Z") for site in structure):
         raise CleaningError("sites without a chemical element", structure.composition.reduced_formula)
     elements = [site.specie.Z for site in structure]
+    frac = structure.frac_coords
+    if np.abs(frac).max() > MAX_CELLS:
+        raise CleaningError("atoms far outside the cell", structure.composition.reduced_formula)
+    # The search for neighbours fills all cells between the outermost sites: far ones are brought back first.
+    frac = np.where(np.abs(frac) > 1, frac % 1.0, frac)
     # The vacuum axis of a database's cell may be marked aperiodic; here its period tells the vacuum's height.
-    periodic = Structure(Lattice(matrix), elements, structure.frac_coords)
+    periodic = Structure(Lattice(matrix), elements, frac)
     if closest_contact(periodic) < OVERLAP_FACTOR:
         raise CleaningError("overlapping atoms", structure.composition.reduced_formula)
     try:

@@ -38,6 +38,9 @@ def disguises(layer: Structure) -> dict[str, Structure]:
     mixed = np.array([[1, 0, 1], [0, 1, 0], [0, 0, 1]])
     inverse = np.rint(np.linalg.inv(mixed))
     leaning = Structure(mixed @ layer.lattice.matrix, layer.species, layer.frac_coords @ inverse)
+    far = layer.frac_coords.copy()
+    far[0] += [5000, -300, 40]
+    strewn = Structure(layer.lattice.matrix, layer.species, far)
     super_cell = layer.copy()
     super_cell.make_supercell([[2, 1, 0], [0, 3, 0], [0, 0, 1]])
     return {
@@ -46,11 +49,12 @@ def disguises(layer: Structure) -> dict[str, Structure]:
         "tilted": tilted,
         "skewed": skewed,
         "leaning": leaning,
+        "strewn": strewn,
         "supercell": super_cell,
     }
 
 
-@pytest.mark.parametrize("name", ["wrapped", "turned", "tilted", "skewed", "leaning", "supercell"])
+@pytest.mark.parametrize("name", ["wrapped", "turned", "tilted", "skewed", "leaning", "strewn", "supercell"])
 @pytest.mark.parametrize("material", ["mos2", "sns"])
 def test_every_disguise_gives_the_same_monolayer(material, name, request):
     layer = request.getfixturevalue(material)
@@ -62,7 +66,7 @@ def test_every_disguise_gives_the_same_monolayer(material, name, request):
     assert SAME.fit(as_periodic(found), as_periodic(layer), skip_structure_reduction=True)
 
 
-@pytest.mark.parametrize("name", ["wrapped", "turned", "tilted", "skewed", "leaning", "supercell"])
+@pytest.mark.parametrize("name", ["wrapped", "turned", "tilted", "skewed", "leaning", "strewn", "supercell"])
 def test_cleaning_twice_is_cleaning_once(sns, name):
     once = clean(disguises(sns)[name])
     assert_same_clean(clean(once), once)
@@ -181,11 +185,13 @@ def test_what_is_no_monolayer_is_refused_with_its_reason(mos2):
     thin = Structure(Lattice([[3, 0, 0], [3, 0.2, 0], [0, 0, 20]]), ["C"], [[0, 0, 0]])
     long = Structure(Lattice.orthorhombic(3, 3, 600), ["C"], [[0, 0, 0]])
     dense = Structure(Lattice.cubic(2), ["C"] * 9, np.random.default_rng(1).random((9, 3)))
+    away = Structure(mos2.lattice, mos2.species, mos2.frac_coords + np.array([[0, 1e5, 0], [0, 0, 0], [0, 0, 0]]))
     dummy = Structure(mos2.lattice, [DummySpecies("X"), "S", "S"], mos2.frac_coords)
     reasons = {
         "degenerate": thin,
         "degenerate or enormous": long,
         "overlapping atoms": dense,
+        "atoms far outside": away,
         "sites without a chemical element": dummy,
         "bulk": diamond,
         "molecules": molecule,
