@@ -19,12 +19,14 @@ from flows.commands.common import (
     print_json,
     quiet_stdout,
 )
+from flows.commands.prototypes import generate
 
 if TYPE_CHECKING:
     from library.store import Library
     from microscopy.readers import ReadOptions
 
 app = typer.Typer(help="Build and look into libraries of templates.", no_args_is_help=True)
+app.command("generate")(generate)
 
 Sources = Annotated[
     list[str], typer.Argument(help="Databases, structure files, folders of them, or optimade:… (docs/sources.md).")
