@@ -36,6 +36,8 @@ FINGERPRINT = {"version": FINGERPRINT_VERSION, "size": FINGERPRINT_SIZE}
 ALIASES = pa.schema([("row", pa.int64()), ("id", pa.string())])
 """Ids of duplicates, and the row of the library each was merged into."""
 
+NO_ALIASES = pa.Table.from_batches([], schema=ALIASES)  # made of Python lists, pyarrow would import pandas
+
 AGAIN = "rebuild or copy the library again"
 
 ATTEMPTS = 5
@@ -174,7 +176,7 @@ def _open(path: Path, manifest: Mapping[str, Any]) -> Opened:
             raise LibraryError(f"{path}: its parts hold different fingerprints; {AGAIN}")
         tables.append(table)
         aliases.append(
-            _mapped(path / files["aliases"]["path"]).cast(ALIASES) if "aliases" in files else ALIASES.empty_table()
+            _mapped(path / files["aliases"]["path"]).cast(ALIASES) if "aliases" in files else NO_ALIASES
         )
     indices = {
         Modality(name): IndexFile(path / facts["path"], facts["sha256"], int(facts["covers"]))

@@ -68,7 +68,8 @@ def modalities_of(table: pa.Table) -> tuple[Modality, ...]:
 def patterns_of(table: pa.Table, modality: Modality) -> Patterns:
     """Fingerprints that a table holds, without copying them."""
     chunks = table.column(PATTERN + modality.value).chunks
-    return Patterns([np.asarray(chunk.flatten()).reshape(-1, FINGERPRINT_SIZE) for chunk in chunks])
+    # Not to_numpy(), which imports pandas: a second.
+    return Patterns([np.from_dlpack(chunk.flatten()).reshape(-1, FINGERPRINT_SIZE) for chunk in chunks])
 
 
 def to_template(table: pa.Table, row: int) -> Template:
