@@ -14,30 +14,25 @@ MAX_INDEX = 64
 """Largest crystal cell, in cells of the projected lattice."""
 
 
-def as_numbers(values: pa.ChunkedArray) -> np.ndarray:
-    """Numbers of a column; by to_numpy() pandas would be imported, which takes half a second."""
-    return np.from_dlpack(values.combine_chunks())
-
-
 def as_mask(values: pa.ChunkedArray) -> Bool[np.ndarray, " N"]:
     """Booleans of a column."""
-    return as_numbers(values.cast(pa.uint8())).astype(bool)
+    return np.asarray(values.to_numpy(), dtype=bool)
 
 
 def equal(table: pa.Table, column: str, value: str | int) -> Bool[np.ndarray, " N"]:
     """Rows with this value."""
-    return as_mask(pc.equal(table.column(column), pa.scalar(value)))
+    return as_mask(pc.equal(table.column(column), value))
 
 
 def has_kinds(table: pa.Table, kinds: int) -> Bool[np.ndarray, " N"]:
     """Rows with this number of different elements."""
-    return as_mask(pc.equal(pc.count_substring(table.column("elements"), "-"), pa.scalar(kinds - 1)))
+    return as_mask(pc.equal(pc.count_substring(table.column("elements"), "-"), kinds - 1))
 
 
 def named(table: pa.Table, aliases: pa.Table, name: str) -> Bool[np.ndarray, " N"]:
     """Rows with this id or alias."""
     found = equal(table, "id", name)
-    found[aliases.filter(pc.equal(aliases.column("id"), pa.scalar(name))).column("row").to_pylist()] = True
+    found[aliases.filter(pc.equal(aliases.column("id"), name)).column("row").to_numpy()] = True
     return found
 
 
@@ -49,7 +44,7 @@ def fits_lattice(
     No template is lost that a registration could accept: its axes must be as long as vectors of the lattice and its
     area must be a multiple of the lattice's, each within what singular values in 1 ± strain allow.
     """
-    a, b, area = (as_numbers(table.column(name)) for name in ("a", "b", "area"))
+    a, b, area = (table.column(name).to_numpy() for name in ("a", "b", "area"))
     if not len(a):
         return np.zeros(0, bool)
     multiple = area / abs(np.linalg.det(lattice))
