@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pymatgen.core import Structure
 
 from benchmarks.document import put
 from benchmarks.label_matching import LabelMatcher, label_image
@@ -33,6 +34,8 @@ from library.index import exact_search
 from library.preparing import clean_all
 from library.store import Library, open_libraries
 from microscopy.micrograph import Modality
+from microscopy.slab import plane_cell
+from reconstruction.retrieval import RetrievalOptions
 
 SEED, OTHER_SEED = 1, 2
 """Of the libraries, and of what is asked of them and added to them."""
@@ -63,11 +66,13 @@ def build(size: int, folder: Path, processes: int) -> float | None:
 def measure(folder: Path) -> dict[str, Any]:
     """Everything that is measured of a finished library."""
     opening, library = timed(lambda: Library.open(folder))
-    queries, asked = questions()
+    queries, structures = questions()
     patterns = library.sections[0].patterns(Modality.IDPC)
     library.search(queries[0], Modality.IDPC, 100)  # the index is read once
-    free, filtered, found = [], [], []
-    for query, elements in zip(queries, asked, strict=True):
+    free, filtered, found, fitting = [], [], [], []
+    for query, structure in zip(queries, structures, strict=True):
+        fitting.append(len(library.rows(lattice=plane_cell(structure), strain=RetrievalOptions().strain)))
+        elements = structure.symbol_set
         seconds, (rows, _) = timed(lambda query=query: library.search(query, Modality.IDPC, 100))
         free.append(seconds)
         found.append(rows)
@@ -87,6 +92,7 @@ def measure(folder: Path) -> dict[str, Any]:
         "add_s": adding(folder),
         "query_s": np.percentile(free, [50, 95]).tolist(),
         "filtered_s": np.percentile(filtered, [50, 95]).tolist(),
+        "fitting": float(np.mean(fitting)) / len(library),
         "exact_s": exact / len(queries),
         "recall": {k: recall(found, truth, k) for k in (10, 100)},
     }
@@ -97,14 +103,14 @@ def recall(found: Sequence[np.ndarray], truth: Sequence[np.ndarray], k: int) -> 
     return float(np.mean([np.isin(right[:k], rows[:k]).mean() for rows, right in zip(found, truth, strict=True)]))
 
 
-def questions() -> tuple[np.ndarray, list[tuple[str, ...]]]:
-    """Fingerprints like those of images, and the elements of their materials."""
+def questions() -> tuple[np.ndarray, list[Structure]]:
+    """Fingerprints like those of images, and their materials."""
     entries = islice(variants(open_libraries(None), 2 * QUERIES, OTHER_SEED), 2 * QUERIES)
     structures = [template.structure for template in clean_all(entries)[0][:QUERIES]]
     patterns = fingerprints(structures, Modality.IDPC)
     noisy = np.maximum(patterns + np.random.default_rng(SEED).normal(0, NOISE, patterns.shape), 0)
     noisy /= np.linalg.norm(noisy, axis=1, keepdims=True)
-    return noisy.astype(np.float32), [structure.symbol_set for structure in structures]
+    return noisy.astype(np.float32), structures
 
 
 def adding(folder: Path) -> float:
@@ -136,8 +142,8 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
     """Markdown, one row for each library."""
     rows = [
         "| templates | built, 1/s | bytes each | 100 added, s | opened, ms | query p50 / p95, ms | elements known, ms "
-        "| one by one, ms | recall@10 | recall@100 | label matching, s |",
-        "|" + "---:|" * 11,
+        "| cells that fit | one by one, ms | recall@10 | recall@100 | label matching, s |",
+        "|" + "---:|" * 12,
     ]
     for line in sorted(lines, key=lambda each: each["count"]):
         (p50, p95), (known, _) = line["query_s"], line["filtered_s"]
@@ -145,7 +151,7 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         rows.append(
             f"| {line['count']:,} | {rate} | {line['bytes'] / line['count']:.0f} | {line['add_s']:.2f} "
             f"| {line['open_s'] * 1e3:.0f} | {p50 * 1e3:.1f} / {p95 * 1e3:.1f} | {known * 1e3:.1f} "
-            f"| {line['exact_s'] * 1e3:.1f} | {line['recall']['10']:.3f} | {line['recall']['100']:.3f} "
+            f"| {line['fitting']:.0%} | {line['exact_s'] * 1e3:.1f} | {line['recall']['10']:.3f} | {line['recall']['100']:.3f} "
             f"| {line['label_s'] * line['count']:.3g} |"
         )
     return "\n".join(rows)

@@ -175,9 +175,7 @@ def _open(path: Path, manifest: Mapping[str, Any]) -> Opened:
         if tables and modalities_of(table) != modalities_of(tables[0]):
             raise LibraryError(f"{path}: its parts hold different fingerprints; {AGAIN}")
         tables.append(table)
-        aliases.append(
-            _mapped(path / files["aliases"]["path"]).cast(ALIASES) if "aliases" in files else NO_ALIASES
-        )
+        aliases.append(_mapped(path / files["aliases"]["path"]).cast(ALIASES) if "aliases" in files else NO_ALIASES)
     indices = {
         Modality(name): IndexFile(path / facts["path"], facts["sha256"], int(facts["covers"]))
         for name, facts in manifest["indices"].items()
