@@ -146,12 +146,12 @@ def table(lines: Sequence[dict[str, Any]]) -> str:
         "|" + "---:|" * 12,
     ]
     for line in sorted(lines, key=lambda each: each["count"]):
-        (p50, p95), (known, _) = line["query_s"], line["filtered_s"]
+        (p50, p95), (known, _), (ten, hundred) = line["query_s"], line["filtered_s"], line["recall"].values()
         rate = f"{line['count'] / line['build_s']:.0f}" if line["build_s"] else "–"
         rows.append(
             f"| {line['count']:,} | {rate} | {line['bytes'] / line['count']:.0f} | {line['add_s']:.2f} "
             f"| {line['open_s'] * 1e3:.0f} | {p50 * 1e3:.1f} / {p95 * 1e3:.1f} | {known * 1e3:.1f} "
-            f"| {line['fitting']:.0%} | {line['exact_s'] * 1e3:.1f} | {line['recall']['10']:.3f} | {line['recall']['100']:.3f} "
+            f"| {line['fitting']:.0%} | {line['exact_s'] * 1e3:.1f} | {ten:.3f} | {hundred:.3f} "
             f"| {line['label_s'] * line['count']:.3g} |"
         )
     return "\n".join(rows)
