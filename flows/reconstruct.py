@@ -22,7 +22,7 @@ from reporting.result import Result
 from tasks import steps
 from tasks.assembly import RunFiles, assemble_failure, failure
 from tasks.caching import Aside, LibraryRef, PotentialRef, SourceFile
-from tasks.resources import library_ref, potential_ref, source_file
+from tasks.resources import library_ref, planner_ref, potential_ref, source_file
 from tasks.store import Ref, load
 
 KNOWN_FIRST = 0.2
@@ -196,6 +196,7 @@ def _attempts(
 
     ``restricted``: the user gave elements or a formula, which the search can drop.
     """
+    planner = planner_ref(settings.planner)
     search = Search(settings.retrieval)
     tried: list[Branch] = []
     made: list[Attempt | None] = []
@@ -223,7 +224,8 @@ def _attempts(
             likeness=likeness,
         )
         verdict = attempt.verdict if attempt else None
-        decision = journal.call(steps.plan, verdict, tuple(tried), situation, settings.planner, settings.max_attempts)
+        asked = sum(load(each).asked for each in journal.decisions)
+        decision = journal.call(steps.plan, verdict, tuple(tried), situation, planner, settings.max_attempts, asked)
         journal.decisions.append(decision)
         branch = load(decision).branch
         if branch in (Branch.ACCEPT, Branch.GIVE_UP):

@@ -89,8 +89,12 @@ def in_brief(verdict: Verdict, reconstruction: Reconstruction | None, kept: bool
 
 @dataclass(frozen=True)
 class Decision:
-    """One step of the planner: the branch taken, why, and who chose it (``rules``, ``llm``, ``replay``, ``none``)."""
+    """One step of the planner: the branch taken, why, and who chose it (``rules``, ``llm``, ``replay``, ``none``).
+
+    ``asked``: a language model, or its log, was asked; where the rules chose all the same, the reason says why.
+    """
 
     branch: Branch
     reason: str
     chosen_by: str
+    asked: bool = False

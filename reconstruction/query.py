@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from library.fingerprint import REFERENCE_OPTICS, nodes, powder_pattern
+from library.fingerprint import FINGERPRINT_SIZE, REFERENCE_OPTICS, nodes, powder_pattern
 from library.store import Library
 from microscopy.linear import transfer
 from microscopy.micrograph import Modality
@@ -73,8 +73,8 @@ def _patterns(
     metrics: list[Float[np.ndarray, "2 2"]], scales: Float[np.ndarray, " S"], indices: np.ndarray, power: np.ndarray
 ) -> Float32[np.ndarray, "P D"]:
     """Fingerprints of an image if its lattice had one of these metrics and scales."""
-    q = [np.sqrt(np.einsum("ki,ij,kj->k", indices, np.linalg.inv(metric), indices)) for metric in metrics]
-    return np.array([powder_pattern(each * scale, power) for each in q for scale in scales])
+    q = np.sqrt(np.einsum("ki,mij,kj->mk", indices, np.linalg.inv(np.array(metrics)), indices))
+    return powder_pattern(scales[:, None, None] * q, power).reshape(-1, FINGERPRINT_SIZE)
 
 
 def image_fingerprint(measurement: Measurement) -> Float32[np.ndarray, " D"]:

@@ -59,5 +59,13 @@ def test_nodes_are_one_of_each_friedel_pair():
     assert len(found) == pytest.approx(np.pi * 1.5**2 * area / 2, rel=0.05)
 
 
+def test_patterns_on_several_lattices_are_those_on_each():
+    rng = np.random.default_rng(1)
+    q, power = rng.uniform(0, 2.2, (2, 3, 40)), rng.random(40)
+    together = powder_pattern(q, power)
+    assert together.shape == (2, 3, FINGERPRINT_SIZE)
+    assert together[1, 2] == pytest.approx(powder_pattern(q[1, 2], power), abs=1e-7)
+
+
 def test_an_empty_pattern_stays_empty():
     assert not powder_pattern(np.array([0.5, 5.0]), np.array([0.0, 1.0])).any()
