@@ -41,3 +41,19 @@ def fill(document: Path, runs: Path) -> list[str]:
         raise BenchmarkError(f"{document}: {error.strerror or error}") from error
     write_atomically(document, _BLOCK.sub(table, text).encode())
     return filled
+
+
+def put(document: Path, title: str, text: str) -> None:
+    """Replace what is between ``<!-- TITLE -->`` and ``<!-- end -->`` in a document.
+
+    Raises
+    ------
+    BenchmarkError
+        If the document has no such block.
+    """
+    block = re.compile(rf"<!-- {re.escape(title)} -->\n.*?<!-- end -->", re.DOTALL)
+    before = document.read_text(encoding="utf-8")
+    if not block.search(before):
+        raise BenchmarkError(f"{document}: has no block <!-- {title} -->")
+    after = block.sub(lambda _: f"<!-- {title} -->\n\n{text}\n\n<!-- end -->", before)
+    write_atomically(document, after.encode())

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 from pymatgen.core import Structure
 
-from library.build import collect
 from library.fingerprint import fingerprint, fingerprints
+from library.preparing import clean_all
 from library.sources import read_source
 from library.store import Library, open_libraries
 from microscopy.micrograph import Modality
@@ -103,7 +103,7 @@ def rate_table(database: Path | None) -> Iterator[str]:
     library = open_libraries(None)
     sets = {"embedded library": [library.template(row).structure for row in range(len(library))]}
     if database is not None:
-        sets[database.name] = [template.structure for template in collect(read_source(database)).templates]
+        sets[database.name] = [template.structure for template in clean_all(read_source(database))[0]]
     for name, structures in sets.items():
         sites = np.mean([len(structure) for structure in structures])
         rates = " | ".join(f"{rate(structures, modality):.0f}" for modality in MODALITIES)

@@ -16,6 +16,7 @@ from benchmarks.materials import Material
 from benchmarks.metrics import success_3d
 from library.build import MODALITIES, Progress, build_from_entries, build_library
 from library.fingerprint import FINGERPRINT_VERSION
+from library.folder import SCHEMA
 from library.sources import Entry
 from library.store import Library
 from reconstruction.hypotheses import looks_alike
@@ -35,7 +36,7 @@ def displaced_library(materials: Sequence[Material], displacement: float, seed: 
     """Folder of a library of the materials with every column moved in the plane at random, Å rms."""
     entries = [Entry(m.id, _displaced(m, displacement, seed), "displaced") for m in materials]
     lines = [f"{e.id} {np.round(e.structure.cart_coords, 6).tolist()}" for e in entries]
-    name = hashlib.sha256("\n".join([str(FINGERPRINT_VERSION), *lines]).encode()).hexdigest()[:12]
+    name = hashlib.sha256("\n".join([f"{FINGERPRINT_VERSION} {SCHEMA}", *lines]).encode()).hexdigest()[:12]
     folder = cache / f"displaced-{name}"
     if not (folder / "manifest.json").is_file():
         facts = {"command": "automat bench", "parameters": {"displacement": displacement, "seed": seed}}
@@ -69,7 +70,7 @@ def _displaced(material: Material, displacement: float, seed: int) -> Structure:
 
 def _digest(source: Path) -> str:
     """Hash of a source's content and of what turns it into fingerprints."""
-    state = hashlib.sha256(json.dumps([FINGERPRINT_VERSION]).encode())
+    state = hashlib.sha256(json.dumps([FINGERPRINT_VERSION, SCHEMA]).encode())
     for path in sorted(source.rglob("*")) if source.is_dir() else [source]:
         if path.is_file():
             state.update(path.read_bytes())

@@ -149,7 +149,7 @@ def show_inspection(found: Inspection) -> None:
 
 
 def show_library(library: Library) -> None:
-    """Print what a library holds."""
+    """Print what a library holds, where it came from and how it is stored."""
     grid = Table.grid(padding=(0, 2))
     grid.add_row("templates", str(len(library)))
     grid.add_row("digest", library.digest)
@@ -157,17 +157,39 @@ def show_library(library: Library) -> None:
         for name in ("command", "sources", "refusals", "merged"):
             if name in part:
                 grid.add_row(name, Text(str(part[name])))
+        for addition in part.get("additions", []):
+            grid.add_row("addition", Text(_addition(addition)))
+        for modality, index in part["indices"].items():
+            grid.add_row("index", f"{modality}: the first {index['covers']} templates")
     _console().print(grid)
 
 
+def show_addition(addition: dict[str, Any]) -> None:
+    """Print what joined a library."""
+    _console().print(_addition(addition), markup=False)
+
+
+def _addition(addition: dict[str, Any]) -> str:
+    read = ", ".join(f"{name} ({count})" for name, count in addition["sources"].items()) or "nothing"
+    refused = ", ".join(f"{reason} ({count})" for reason, count in addition["refusals"].items())
+    text = f"{addition['added']} added, {addition['merged']} there already, of {read}"
+    return text + (f"; refused: {refused}" if refused else "")
+
+
 def show_templates(rows: list[dict[str, Any]], total: int) -> None:
-    """Print templates as a table."""
+    """Print templates as a table; those found by an image with their probabilities."""
+    if not rows:
+        _console().print("no template matches")
+        return
     table = Table()
-    for heading in ("id", "formula", "a (Å)", "b (Å)", "γ (°)", "atoms", "prototype", "source"):
+    likely = "probability" in rows[0]
+    headings = ["id", "formula", "a (Å)", "b (Å)", "γ (°)", "atoms", "prototype", "source"]
+    for heading in ["p", *headings] if likely else headings:
         table.add_column(heading, overflow="fold")
     for row in rows:
         numbers = [f"{row['a']:.3f}", f"{row['b']:.3f}", f"{row['gamma']:.1f}", str(row["natoms"])]
-        table.add_row(row["id"], row["formula"], *numbers, row["prototype"], row["source"])
+        first = [f"{row['probability']:.2f}"] if likely else []
+        table.add_row(*first, row["id"], row["formula"], *numbers, row["prototype"], row["source"])
     _console().print(table)
     if total > len(rows):
         _console().print(f"{len(rows)} of {total} templates shown; --limit shows more", style="dim")

@@ -1,60 +1,33 @@
-"""Building a library: sources → cleaning → fingerprints → duplicates merged → store."""
+"""Building a library and adding to it: sources → cleaning → fingerprints → duplicates merged → store."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from jaxtyping import Float32
-from pymatgen.analysis.structure_matcher import StructureMatcher
-
-from library.cleaning import CleaningError, clean
-from library.fingerprint import fingerprints
-from library.folder import write
-from library.geometry import as_periodic
-from library.records import Template
+from library.appending import append
+from library.folder import MANIFEST, WORK, load, read_manifest
+from library.preparing import Report, prepare
+from library.records import Progress as Progress
 from library.sources import Entry, Refusal, read_source
-from library.store import unique_ids
+from library.table import modalities_of
+from library.writing import commit, locked
 from microscopy.errors import LibraryError
 from microscopy.micrograph import Modality
 
 MODALITIES = (Modality.IDPC, Modality.HAADF)
 """Fingerprints stored by default; those of other modalities are computed when they are first used."""
 
-SIMILAR = 0.98
-"""Fingerprints of one structure from two sources (lattices within about 0.5 %) agree at least this well."""
-
-LENGTH_TOLERANCE, SITE_TOLERANCE, ANGLE_TOLERANCE = 0.01, 0.03, 1.0
-"""Duplicates: relative cell lengths, site distance over (V/N)^(1/3), degrees. DFT codes differ by less, structure
-types by more."""
-
-BATCH = 256
-"""Structures fingerprinted between two progress reports."""
-
-Progress = Callable[[str, int, int | None], None]
-"""Called with a stage's name, how much is done, and the total when it is known."""
-
-
-@dataclass(frozen=True, eq=False)
-class Collected:
-    """Clean templates and why other entries were refused, counted by source and by reason."""
-
-    templates: list[Template]
-    sources: dict[str, int]
-    refusals: dict[str, int]
-    examples: dict[str, str]
-
 
 def build_library(
-    sources: Sequence[Path],
+    sources: Sequence[str | Path],
     out: Path,
     *,
     modalities: Sequence[Modality] = MODALITIES,
     command: str = "automat library build",
+    processes: int = 1,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Build a library from published structures and write it to a folder.
@@ -62,13 +35,15 @@ def build_library(
     Parameters
     ----------
     sources
-        Paths that `library.sources.read_source` understands.
+        What `library.sources.read_source` understands.
     out
-        Folder of the library; an older library there is replaced.
+        Folder of the library; an older library there is replaced. A build that was interrupted goes on.
     modalities
         Fingerprints to store.
     command
         What the manifest says made it.
+    processes
+        Batches of entries worked on at once.
     progress
         Told about each stage.
 
@@ -82,83 +57,17 @@ def build_library(
     LibraryError
         If a source cannot be read at all, nothing usable is in them, or the folder cannot be written.
     """
-    if not sources:
-        raise LibraryError("no source was given")
-    entries = (item for source in sources for item in read_source(source))
-    parameters = {"sources": [source.name for source in sources]}
-    return build_from_entries(entries, out, modalities, {"command": command, "parameters": parameters}, progress)
-
-
-def collect(entries: Iterable[Entry | Refusal], progress: Progress | None = None) -> Collected:
-    """Clean every entry; refusals are counted, with one example of each reason."""
-    templates: list[Template] = []
-    read: Counter[str] = Counter()
-    refused: Counter[str] = Counter()
-    examples: dict[str, str] = {}
-    for number, item in enumerate(entries, start=1):
-        refusal = item if isinstance(item, Refusal) else None
-        if isinstance(item, Entry):
-            read[item.source] += 1
-            try:
-                structure = clean(item.structure)
-                templates.append(
-                    Template(
-                        item.id,
-                        structure,
-                        structure.composition.reduced_formula,
-                        item.source,
-                        item.licence,
-                        item.url,
-                        item.prototype,
-                    )
-                )
-            except CleaningError as error:
-                refusal = Refusal(item.id, error.reason, str(error))
-        if refusal is not None:
-            refused[refusal.reason] += 1
-            examples.setdefault(refusal.reason, f"{refusal.id}: {refusal.detail or refusal.reason}"[:200])
-        if progress is not None:
-            progress("read", number, None)
-    return Collected(templates, dict(read), dict(refused), examples)
-
-
-def merge(
-    templates: Sequence[Template], patterns: Float32[np.ndarray, "N D"], progress: Progress | None = None
-) -> tuple[list[int], list[list[str]]]:
-    """Find duplicates: rows to keep (the first of each kind) and, for each, the ids merged into it.
-
-    Only pairs with one formula, one number of sites and similar fingerprints are compared site by site.
-    """
-    matcher = StructureMatcher(
-        ltol=LENGTH_TOLERANCE, stol=SITE_TOLERANCE, angle_tol=ANGLE_TOLERANCE, primitive_cell=False, scale=False
-    )
-    groups: dict[tuple[str, int], list[int]] = defaultdict(list)
-    aliases: dict[int, list[str]] = {}
-    for row, template in enumerate(templates):
-        group = groups[template.formula, len(template.structure)]
-        near = [kept for kept in group if float(patterns[kept] @ patterns[row]) > SIMILAR]
-        same = next((kept for kept in near if _same(matcher, templates[kept], template)), None)
-        if same is None:
-            group.append(row)
-            aliases[row] = []
-        else:
-            aliases[same].append(template.id)
-        if progress is not None:
-            progress("merge", row + 1, len(templates))
-    return list(aliases), list(aliases.values())
-
-
-def _same(matcher: StructureMatcher, first: Template, second: Template) -> bool:
-    """Whether two clean templates are one structure; their cells are reduced already."""
-    return bool(matcher.fit(as_periodic(first.structure), as_periodic(second.structure), skip_structure_reduction=True))
+    facts = {"command": command, "parameters": _parameters(sources)}
+    return build_from_entries(_entries(sources), out, modalities, facts, progress, processes)
 
 
 def build_from_entries(
     entries: Iterable[Entry | Refusal],
     out: Path,
     modalities: Sequence[Modality],
-    facts: dict[str, Any],
+    facts: Mapping[str, Any],
     progress: Progress | None,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Clean, fingerprint, merge and write entries; ``facts`` join the manifest, which is returned.
 
@@ -167,33 +76,76 @@ def build_from_entries(
     LibraryError
         If no entry is usable, or the folder cannot be written.
     """
-    collected = collect(entries, progress)
-    if not collected.templates:
-        reasons = ", ".join(f"{reason} ({count})" for reason, count in collected.refusals.items())
-        raise LibraryError(f"no usable monolayer in the sources: {reasons or 'they are empty'}")
-    templates = collected.templates
-    patterns = {modality: _fingerprints(templates, modality, progress) for modality in modalities or MODALITIES}
-    rows, aliases = merge(templates, next(iter(patterns.values())), progress)
-    kept = [templates[row] for row in rows]
-    ids = unique_ids([t.id for t in kept], [t.source for t in kept])
-    named = [
-        Template(id, t.structure, t.formula, t.source, t.licence, t.url, t.prototype)
-        for id, t in zip(ids, kept, strict=True)
-    ]
-    facts = {
-        **facts,
-        "sources": collected.sources,
-        "refusals": collected.refusals,
-        "refusal_examples": collected.examples,
-        "merged": len(templates) - len(kept),
-    }
-    return write(out, named, {modality: rows_of[rows] for modality, rows_of in patterns.items()}, facts, aliases)
+    with locked(out):
+        rows, report = prepare(entries, modalities or MODALITIES, out / WORK, processes, progress)
+        if not rows.num_rows:
+            shutil.rmtree(out / WORK if (out / MANIFEST).exists() else out, ignore_errors=True)
+            raise LibraryError(f"no usable monolayer in the sources: {_reasons(report)}")
+        appended = append(out, None, rows, progress)
+        facts = {**facts, **report.facts(), "merged": appended.merged, "additions": []}
+        manifest = commit(out, appended.parts, appended.indices, facts)
+        shutil.rmtree(out / WORK, ignore_errors=True)
+    return manifest
 
 
-def _fingerprints(templates: Sequence[Template], modality: Modality, progress: Progress | None) -> np.ndarray:
-    parts = []
-    for begin in range(0, len(templates), BATCH):
-        parts.append(fingerprints([t.structure for t in templates[begin : begin + BATCH]], modality))
-        if progress is not None:
-            progress(f"fingerprint {modality.value}", min(begin + BATCH, len(templates)), len(templates))
-    return np.concatenate(parts)
+def add_to_library(
+    sources: Sequence[str | Path], library: Path, *, processes: int = 1, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Add published structures to a library; what it holds already gains another name.
+
+    Parameters
+    ----------
+    sources, processes, progress
+        See `build_library`.
+    library
+        Folder of the library. Its templates are neither cleaned nor fingerprinted again.
+
+    Returns
+    -------
+    dict
+        What joined the manifest's ``additions``: how many were ``added`` and ``merged``, ``sources``, ``refusals``…
+
+    Raises
+    ------
+    LibraryError
+        If the folder is no library or is being written, or the sources cannot be read.
+    """
+    facts = {"command": "automat library add", "parameters": _parameters(sources)}
+    return add_entries(_entries(sources), library, facts, progress, processes)
+
+
+def add_entries(
+    entries: Iterable[Entry | Refusal],
+    library: Path,
+    facts: Mapping[str, Any],
+    progress: Progress | None = None,
+    processes: int = 1,
+) -> dict[str, Any]:
+    """Clean, fingerprint, merge and append entries; ``facts`` join what is returned, see `add_to_library`."""
+    read_manifest(library)  # a folder that is no library is refused before it is locked
+    with locked(library):
+        opened = load(library)
+        rows, report = prepare(entries, modalities_of(opened.tables[0]), library / WORK, processes, progress)
+        appended = append(library, opened, rows, progress)
+        addition = {**facts, **report.facts(), "added": appended.added, "merged": appended.merged}
+        if appended.changed:
+            manifest = dict(opened.manifest)
+            manifest["additions"] = [*manifest.get("additions", []), addition]
+            commit(library, appended.parts, appended.indices, manifest)
+        shutil.rmtree(library / WORK, ignore_errors=True)
+    return addition
+
+
+def _entries(sources: Sequence[str | Path]) -> Iterable[Entry | Refusal]:
+    if not sources:
+        raise LibraryError("no source was given")
+    return (item for source in sources for item in read_source(source))
+
+
+def _parameters(sources: Sequence[str | Path]) -> dict[str, Any]:
+    names = [source if ":" in str(source) else Path(source).name for source in sources]
+    return {"sources": [str(name) for name in names]}
+
+
+def _reasons(report: Report) -> str:
+    return ", ".join(f"{reason} ({count})" for reason, count in report.refusals.items()) or "they are empty"

@@ -1,132 +1,84 @@
-"""The folder of a library: memory-mapped columns and fingerprints, named by a manifest.
+"""The folder of a library, for reading: parts, and indices of them, named by a manifest.
 
-The manifest is the only thing a reader trusts: it names every data file by the digest of its content, and it is
-renamed into place last. A writer that dies leaves the old manifest with the old files; readers that already hold
-the old files keep them.
+The manifest is the only thing a reader trusts. It names every file by the digest of its content, and it is renamed
+into place last (``library.writing``): a writer that dies leaves the old manifest with the old files, and readers that
+already hold the old files keep them. A part holds consecutive rows: templates with their fingerprints
+(``library.table``) and, beside it, the ids of duplicates merged into rows of this or earlier parts. Adding to a library
+adds a part.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from jaxtyping import Float32
 
 from library.fingerprint import FINGERPRINT_SIZE, FINGERPRINT_VERSION
-from library.records import Template
+from library.table import COLUMNS, modalities_of
 from microscopy.errors import LibraryError
 from microscopy.micrograph import Modality
 
 MANIFEST = "manifest.json"
+WORK = ".build"
+"""Folder in it with the finished batches of a build that goes on after an interruption."""
+
 KIND = "automat-library"
-SCHEMA = 1
+SCHEMA = 2
 """Raised whenever the layout of the folder changes."""
 
-COLUMNS = pa.schema(
-    [
-        ("id", pa.string()),
-        ("formula", pa.string()),
-        ("elements", pa.string()),
-        ("numbers", pa.list_(pa.uint8())),
-        ("frac", pa.list_(pa.float64())),
-        ("cell", pa.list_(pa.float64(), 9)),
-        ("source", pa.string()),
-        ("licence", pa.string()),
-        ("url", pa.string()),
-        ("prototype", pa.string()),
-        ("aliases", pa.list_(pa.string())),
-    ]
-)
-"""One row per template: numbers [N], frac [3 N] and cell [9] row by row, in Å; aliases are ids of merged duplicates."""
+FINGERPRINT = {"version": FINGERPRINT_VERSION, "size": FINGERPRINT_SIZE}
+
+ALIASES = pa.schema([("row", pa.int64()), ("id", pa.string())])
+"""Ids of duplicates, and the row of the library each was merged into."""
+
+NO_ALIASES = pa.Table.from_batches([], schema=ALIASES)  # made of Python lists, pyarrow would import pandas
+
+AGAIN = "rebuild or copy the library again"
+
+ATTEMPTS = 5
+"""A writer may replace the files between the reading of the manifest and theirs; it does not do so every time."""
 
 
-def write(
-    path: Path,
-    templates: Sequence[Template],
-    stored: Mapping[Modality, Float32[np.ndarray, "N D"]],
-    facts: Mapping[str, Any],
-    aliases: Sequence[Sequence[str]] | None = None,
-) -> dict[str, Any]:
-    """Write a library folder, replacing one that is there; readers see the old one or the new one.
+@dataclass(frozen=True)
+class IndexFile:
+    """An index of the first rows of a library: where it is, its digest, and how many rows it covers."""
 
-    Parameters
-    ----------
-    path
-        Folder; made when absent. A folder that holds something else than a library is refused.
-    templates, stored, aliases
-        Rows, their fingerprints by modality, and the ids of duplicates merged into each row.
-    facts
-        JSON-compatible entries added to the manifest: command, parameters, sources, refusals.
-
-    Returns
-    -------
-    dict
-        The manifest written.
-
-    Raises
-    ------
-    LibraryError
-        If the folder is not a library, or cannot be written.
-    """
-    if path.exists() and (not path.is_dir() or (any(path.iterdir()) and not (path / MANIFEST).exists())):
-        raise LibraryError(f"{path}: exists and is not a template library; choose another --out")
-    names = aliases or [()] * len(templates)
-    table = pa.Table.from_pylist([_row(t, a) for t, a in zip(templates, names, strict=True)], schema=COLUMNS)
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".write-", dir=path) as folder:
-            files = {"templates": _finish(Path(folder), "templates", ".arrow", table)}
-            for modality, rows in stored.items():
-                name = f"fingerprints-{modality.value}"
-                files[name] = _finish(Path(folder), name, ".npy", np.asarray(rows, dtype=np.float32))
-            manifest = {
-                "kind": KIND,
-                "schema": SCHEMA,
-                "count": len(templates),
-                "fingerprint": {"version": FINGERPRINT_VERSION, "size": FINGERPRINT_SIZE},
-                "files": files,
-                **facts,
-            }
-            text = json.dumps(manifest, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-            (Path(folder) / MANIFEST).write_text(text, encoding="utf-8")
-            for name in [facts["path"] for facts in files.values()] + [MANIFEST]:
-                _sync(Path(folder) / name)
-                (Path(folder) / name).replace(path / name)
-            _sync(path)
-    except OSError as error:
-        raise LibraryError(f"{path}: cannot be written ({error.strerror or error})") from error
-    _remove_unnamed(path, {facts["path"] for facts in files.values()} | {MANIFEST})
-    return manifest
+    path: Path
+    sha256: str
+    covers: int
 
 
-def load(path: Path) -> tuple[dict[str, Any], pa.Table]:
-    """Manifest and memory-mapped templates of a library folder; schema and sizes are checked, contents are not.
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A library folder as found: one memory-mapped table and one of aliases for each part, and its index files."""
+
+    manifest: Mapping[str, Any]
+    tables: tuple[pa.Table, ...]
+    aliases: tuple[pa.Table, ...]
+    indices: Mapping[Modality, IndexFile]
+
+
+def load(path: Path) -> Opened:
+    """Open a library folder; schema and sizes are checked, contents are not.
 
     Raises
     ------
     LibraryError
         If the folder is not a library, is damaged, or was made for other fingerprints.
     """
-    manifest = read_manifest(path)
-    if manifest["fingerprint"] != {"version": FINGERPRINT_VERSION, "size": FINGERPRINT_SIZE}:
-        raise LibraryError(f"{path}: made for fingerprints {manifest['fingerprint']}; rebuild it from its sources")
-    for name, facts in manifest["files"].items():
-        _check_size(path / facts["path"], int(facts["bytes"]), name)
-    try:
-        with pa.memory_map(str(path / manifest["files"]["templates"]["path"])) as source:
-            table = pa.ipc.open_file(source).read_all()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise LibraryError(f"{path}: the templates are damaged ({error}); rebuild or copy the library again") from error
-    if not table.schema.equals(COLUMNS) or table.num_rows != manifest["count"]:
-        raise LibraryError(f"{path}: the templates do not match the manifest; rebuild or copy the library again")
-    return manifest, table
+    for _ in range(ATTEMPTS):
+        manifest = read_manifest(path)
+        try:
+            return _open(path, manifest)
+        except LibraryError:
+            if read_manifest(path) == manifest:
+                raise
+    raise LibraryError(f"{path}: is being rewritten all the time; try again when that is done")
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
@@ -141,20 +93,35 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise LibraryError(
-            f"{path}: not a template library (no {MANIFEST}); make one with 'automat library build'"
-        ) from error
+        if (path / WORK).exists():
+            message = f"{path}: an unfinished library; run the same 'automat library build' again, it goes on"
+        else:
+            message = f"{path}: not a template library (no {MANIFEST}); make one with 'automat library build'"
+        raise LibraryError(message) from error
     except (OSError, ValueError) as error:
-        raise LibraryError(
-            f"{path}: its {MANIFEST} cannot be read ({error}); rebuild or copy the library again"
-        ) from error
+        raise LibraryError(f"{path}: its {MANIFEST} cannot be read ({error}); {AGAIN}") from error
     if not isinstance(manifest, dict) or manifest.get("kind") != KIND:
         raise LibraryError(f"{path}: its {MANIFEST} is not a template library's; choose another folder")
     if manifest.get("schema") != SCHEMA:
         raise LibraryError(f"{path}: library schema {manifest.get('schema')}, this program reads {SCHEMA}; rebuild it")
-    if not {"count", "files", "fingerprint"} <= manifest.keys() or "templates" not in manifest["files"]:
-        raise LibraryError(f"{path}: its {MANIFEST} is incomplete; rebuild or copy the library again")
+    if manifest.get("fingerprint") != FINGERPRINT:
+        raise LibraryError(f"{path}: made for fingerprints {manifest.get('fingerprint')}; rebuild it from its sources")
+    try:
+        for facts in files_of(manifest):
+            if facts["path"] != Path(facts["path"]).name or not isinstance(facts["sha256"], str):
+                raise ValueError(facts["path"])
+            int(facts["bytes"])
+        if manifest["count"] != sum(part["count"] for part in manifest["parts"]):
+            raise ValueError("count")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise LibraryError(f"{path}: its {MANIFEST} is incomplete; {AGAIN}") from error
     return manifest
+
+
+def files_of(manifest: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Facts of every file that a manifest names: its path, sha256 and bytes."""
+    parts = [facts for part in manifest["parts"] for facts in part["files"].values()]
+    return [*parts, *manifest["indices"].values()]
 
 
 def verify(path: Path) -> dict[str, Any]:
@@ -165,93 +132,67 @@ def verify(path: Path) -> dict[str, Any]:
     LibraryError
         If a file is missing or altered.
     """
-    manifest, _ = load(path)
-    for facts in manifest["files"].values():
-        if _sha256(path / facts["path"]) != facts["sha256"]:
-            raise LibraryError(f"{path / facts['path']}: content was altered; rebuild or copy the library again")
+    load(path)
+    manifest = read_manifest(path)
+    for facts in files_of(manifest):
+        check_content(path / facts["path"], facts["sha256"])
     return manifest
 
 
-def read_fingerprints(path: Path, length: int) -> Float32[np.ndarray, "N D"]:
-    """Memory-mapped fingerprints of `length` templates.
+def check_content(file: Path, sha256: str) -> None:
+    """Read a file to the end.
 
     Raises
     ------
     LibraryError
-        If the file is damaged or belongs to other templates.
+        If it is not what its digest says.
     """
-    try:
-        rows: np.ndarray = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise LibraryError(
-            f"{path}: the fingerprints are damaged ({error}); rebuild or copy the library again"
-        ) from error
-    if rows.shape != (length, FINGERPRINT_SIZE) or rows.dtype != np.float32:
-        raise LibraryError(f"{path}: the fingerprints do not match the templates; rebuild or copy the library again")
-    return rows
+    if digest_of(file) != sha256:
+        raise LibraryError(f"{file}: content was altered; {AGAIN}")
 
 
 def content_digest(manifest: Mapping[str, Any]) -> str:
-    """sha256 over the digests of a manifest's files, by name."""
-    lines = [f"{name} {facts['sha256']}" for name, facts in sorted(manifest["files"].items())]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    """sha256 over the digests of a manifest's files."""
+    return hashlib.sha256("\n".join(facts["sha256"] for facts in files_of(manifest)).encode()).hexdigest()
 
 
-def _row(template: Template, aliases: Sequence[str]) -> dict[str, Any]:
-    structure = template.structure
-    return {
-        "id": template.id,
-        "formula": template.formula,
-        "elements": "-".join(sorted({site.specie.symbol for site in structure})),
-        "numbers": [site.specie.Z for site in structure],
-        "frac": structure.frac_coords.ravel().tolist(),
-        "cell": structure.lattice.matrix.ravel().tolist(),
-        "source": template.source,
-        "licence": template.licence,
-        "url": template.url,
-        "prototype": template.prototype,
-        "aliases": list(aliases),
-    }
-
-
-def _finish(folder: Path, name: str, suffix: str, content: pa.Table | np.ndarray) -> dict[str, Any]:
-    """Write one data file under the name of its digest."""
-    draft = folder / f"{name}{suffix}"
-    if isinstance(content, pa.Table):
-        with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, content.schema) as writer:
-            writer.write_table(content)
-    else:
-        np.save(draft, content)
-    digest = _sha256(draft)
-    final = f"{name}-{digest[:12]}{suffix}"
-    draft.rename(folder / final)
-    return {"path": final, "sha256": digest, "bytes": (folder / final).stat().st_size}
-
-
-def _check_size(file: Path, size: int, name: str) -> None:
-    if not file.is_file():
-        raise LibraryError(f"{file}: missing; rebuild or copy the library again")
-    if file.stat().st_size != size:
-        raise LibraryError(f"{file}: {file.stat().st_size} bytes, {name} has {size}; rebuild or copy the library again")
-
-
-def _sha256(file: Path) -> str:
+def digest_of(file: Path) -> str:
+    """sha256 of a file's content."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _sync(path: Path) -> None:
-    """Flush a file or folder to the disk, so that the rename that follows cannot outrun its content."""
-    descriptor = os.open(path, os.O_RDONLY)
+def _open(path: Path, manifest: Mapping[str, Any]) -> Opened:
+    for facts in files_of(manifest):
+        _check_size(path / facts["path"], int(facts["bytes"]))
+    tables: list[pa.Table] = []
+    aliases: list[pa.Table] = []
+    for part in manifest["parts"]:
+        files = part["files"]
+        table = _mapped(path / files["templates"]["path"])
+        if not pa.schema(list(table.schema)[: len(COLUMNS)]).equals(COLUMNS) or table.num_rows != part["count"]:
+            raise LibraryError(f"{path}: the templates do not match the manifest; {AGAIN}")
+        if tables and modalities_of(table) != modalities_of(tables[0]):
+            raise LibraryError(f"{path}: its parts hold different fingerprints; {AGAIN}")
+        tables.append(table)
+        aliases.append(_mapped(path / files["aliases"]["path"]).cast(ALIASES) if "aliases" in files else NO_ALIASES)
+    indices = {
+        Modality(name): IndexFile(path / facts["path"], facts["sha256"], int(facts["covers"]))
+        for name, facts in manifest["indices"].items()
+    }
+    return Opened(manifest, tuple(tables), tuple(aliases), indices)
+
+
+def _mapped(file: Path) -> pa.Table:
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        with pa.memory_map(str(file)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise LibraryError(f"{file}: damaged ({error}); {AGAIN}") from error
 
 
-def _remove_unnamed(path: Path, named: set[str]) -> None:
-    """Delete data files of earlier versions; only names this module writes are touched."""
-    for file in path.iterdir():
-        mine = file.name.startswith(("templates-", "fingerprints-")) and file.suffix in (".arrow", ".npy")
-        if mine and file.name not in named:
-            file.unlink(missing_ok=True)
+def _check_size(file: Path, size: int) -> None:
+    if not file.is_file():
+        raise LibraryError(f"{file}: missing; {AGAIN}")
+    if file.stat().st_size != size:
+        raise LibraryError(f"{file}: {file.stat().st_size} bytes where the manifest says {size}; {AGAIN}")

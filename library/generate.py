@@ -14,10 +14,10 @@ from pymatgen.core import Composition, Structure
 
 from library.build import MODALITIES, Progress, build_from_entries
 from library.decoration import Decoration, Prototype, decorations
-from library.folder import MANIFEST
 from library.relaxing import MAX_FLATTENING, MAX_STRAIN, OPTIONS, SCALES, SOFT_OPTIONS, relax_decoration
 from library.sources import Entry, Refusal
 from library.work_file import Generated, append, read_generated
+from library.writing import refuse_foreign
 from microscopy.errors import LibraryError
 from models.potentials import Potential, load_potential
 from models.relaxation import RelaxOptions
@@ -63,8 +63,7 @@ def generate_library(
         If there is no such potential.
     """
     # What would refuse the folder after hours of relaxing is better said now.
-    if out.exists() and not (out / MANIFEST).exists() and (not out.is_dir() or any(out.iterdir())):
-        raise LibraryError(f"{out}: exists and is not a template library; choose another --out")
+    refuse_foreign(out)
     plan = all_decorations(prototypes, elements)
     if not plan:
         only = f" of {', '.join(sorted(elements))} alone" if elements else ""

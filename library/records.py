@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pymatgen.core import Structure
+
+Progress = Callable[[str, int, int | None], None]
+"""Called with a stage's name, how much is done, and the total when it is known."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,8 +23,8 @@ class Template:
         Primitive slab in the convention of ``microscopy.slab``.
     formula
         Reduced formula.
-    source, licence, url
-        Where the structure was published and on which terms.
+    source, version, licence, url
+        Where the structure was published, in which release of it, and on which terms.
     prototype
         Structure type (``"1H"``, ``"1T"``…), empty when unknown.
     """
@@ -32,3 +36,4 @@ class Template:
     licence: str = ""
     url: str = ""
     prototype: str = ""
+    version: str = ""

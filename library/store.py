@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from jaxtyping import Float32, Int64
-from pymatgen.core import Composition, Lattice, Structure
+from jaxtyping import Float, Float32, Int64
 
-from library.fingerprint import FINGERPRINT_SIZE, fingerprints
-from library.folder import COLUMNS, content_digest, load, read_fingerprints
-from library.index import FingerprintIndex
+from library.filters import equal, fits_lattice, has_kinds, named, reduced_formula
+from library.folder import ALIASES, Opened, content_digest, load
+from library.index import Found, best, nothing
+from library.patterns import Patterns
 from library.records import Template
+from library.section import Section
+from library.table import COLUMNS, modalities_of, patterns_of, to_template
 from microscopy.errors import LibraryError
 from microscopy.micrograph import Modality
 
@@ -37,34 +39,42 @@ class Library:
     ----------
     table
         The columns of `COLUMNS`.
+    aliases
+        The columns of `ALIASES`.
     digest
         sha256 over the digests of the data files: changes whenever the content does.
     manifest
         What the manifest says; for several libraries joined, of each of them under ``"libraries"``.
+    sections
+        Fingerprints and indices of consecutive rows, one for each library joined.
     """
 
     table: pa.Table
+    aliases: pa.Table
     digest: str
     manifest: Mapping[str, Any]
-    _stored: tuple[Mapping[Modality, Path], ...]
-    _lengths: tuple[int, ...]
+    sections: tuple[Section, ...]
 
     @classmethod
     def open(cls, path: Path) -> Library:
-        """Open a library folder; sizes and schema are checked, contents are not (see `verify`).
+        """Open a library folder; sizes and schema are checked, contents are not (see `library.folder.verify`).
 
         Raises
         ------
         LibraryError
             If the folder is not a library, is damaged, or was made for other fingerprints.
         """
-        manifest, table = load(path)
-        stored = {
-            Modality(name.removeprefix("fingerprints-")): path / facts["path"]
-            for name, facts in manifest["files"].items()
-            if name.startswith("fingerprints-")
-        }
-        return cls(table, content_digest(manifest), manifest, (stored,), (table.num_rows,))
+        return cls.of(load(path))
+
+    @classmethod
+    def of(cls, opened: Opened) -> Library:
+        """Make a library of what a folder holds."""
+        whole = pa.concat_tables(opened.tables)
+        table = whole.select(COLUMNS.names)
+        stored = {modality: patterns_of(whole, modality) for modality in modalities_of(whole)}
+        aliases = pa.concat_tables(opened.aliases)
+        section = Section(table, stored, opened.indices)
+        return cls(table, aliases, content_digest(opened.manifest), opened.manifest, (section,))
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -81,17 +91,7 @@ class Library:
 
     def template(self, row: int) -> Template:
         """Template of a row."""
-        values = {name: self.table.column(name)[row].as_py() for name in COLUMNS.names}
-        lattice = Lattice(np.reshape(values["cell"], (3, 3)), pbc=(True, True, False))
-        return Template(
-            id=values["id"],
-            structure=Structure(lattice, values["numbers"], np.reshape(values["frac"], (-1, 3))),
-            formula=values["formula"],
-            source=values["source"],
-            licence=values["licence"],
-            url=values["url"],
-            prototype=values["prototype"],
-        )
+        return to_template(self.table, row)
 
     def rows(
         self,
@@ -99,6 +99,10 @@ class Library:
         formula: str | None = None,
         exclude: Iterable[str] = (),
         kinds: int | None = None,
+        stoichiometry: str | None = None,
+        name: str | None = None,
+        lattice: Float[np.ndarray, "2 2"] | None = None,
+        strain: float = 0.0,
     ) -> Int64[np.ndarray, " R"]:
         """Rows that pass every filter, ascending.
 
@@ -108,34 +112,49 @@ class Library:
             The complete set of chemical symbols.
         formula
             Any spelling of the formula.
-        kinds
-            Number of different elements.
         exclude
             Ids (aliases count) or formulas to leave out.
+        kinds
+            Number of different elements.
+        stoichiometry
+            Such as ``AB2``.
+        name
+            Id or alias.
+        lattice, strain
+            Only cells that may be cells of this lattice (rows, Å) within the strain; see `library.filters`.
 
         Raises
         ------
         LibraryError
             If the formula cannot be read.
         """
-        keep = pa.chunked_array([pa.array(np.ones(len(self), dtype=bool))])
+        keep = np.ones(len(self), bool)
         if elements is not None:
-            keep = pc.and_(keep, pc.equal(self.table.column("elements"), "-".join(sorted(set(elements)))))
+            keep &= equal(self.table, "elements", "-".join(sorted(set(elements))))
         if kinds is not None:
-            keep = pc.and_(keep, pc.equal(pc.count_substring(self.table.column("elements"), "-"), kinds - 1))
+            keep &= has_kinds(self.table, kinds)
         if formula is not None:
-            keep = pc.and_(keep, pc.equal(self.table.column("formula"), reduced_formula(formula)))
-        mask = np.asarray(keep.combine_chunks().to_numpy(zero_copy_only=False), dtype=bool)
-        for name in exclude:
-            mask &= ~self._named(name)
-        return np.flatnonzero(mask).astype(np.int64)
+            keep &= equal(self.table, "formula", reduced_formula(formula))
+        if stoichiometry is not None:
+            keep &= equal(self.table, "stoichiometry", stoichiometry)
+        if name is not None:
+            keep &= named(self.table, self.aliases, name)
+        if lattice is not None:
+            keep &= fits_lattice(self.table, lattice, strain)
+        for each in exclude:
+            keep &= ~self._called(each)
+        return np.flatnonzero(keep).astype(np.int64)
 
-    def fingerprints(self, modality: Modality) -> Float32[np.ndarray, "N D"]:
-        """Fingerprints of all rows; a modality that is not stored is computed, once per process."""
+    def fingerprints(
+        self, modality: Modality, rows: Int64[np.ndarray, " R"] | None = None
+    ) -> Float32[np.ndarray, "R D"]:
+        """Fingerprints of some rows, or of all; a modality that is not stored is computed, once per process."""
         modality = SAME_FINGERPRINT.get(modality, modality)
-        if modality not in self._cache:
-            self._cache[modality] = self._load(modality)
-        return self._cache[modality]
+        if modality not in self._patterns:
+            parts = [section.patterns(modality) for section in self.sections]
+            self._patterns[modality] = Patterns([piece for part in parts for piece in part.pieces])
+        patterns = self._patterns[modality]
+        return patterns.array() if rows is None else patterns.take(rows)
 
     def search(
         self,
@@ -144,47 +163,59 @@ class Library:
         k: int,
         rows: Int64[np.ndarray, " R"] | None = None,
     ) -> tuple[Int64[np.ndarray, " K"], Float32[np.ndarray, " K"]]:
-        """Rows whose fingerprints are most like the query, and their scores, best first; see `FingerprintIndex`."""
-        modality = SAME_FINGERPRINT.get(modality, modality)
-        if modality not in self._indices:
-            self._indices[modality] = FingerprintIndex(self.fingerprints(modality))
-        return self._indices[modality].search(query, k, rows)
+        """Rows whose fingerprints are most like one query, and their scores, best first; see `search_many`."""
+        found, scores = self.search_many(query[None], modality, k, rows)
+        return found[0], scores[0]
+
+    def search_many(
+        self,
+        queries: Float32[np.ndarray, "Q D"],
+        modality: Modality,
+        k: int,
+        rows: Int64[np.ndarray, " R"] | None = None,
+    ) -> Found:
+        """Rows whose fingerprints are most like each query, and their scores, best first.
+
+        Parameters
+        ----------
+        queries
+            Fingerprints, shape (Q, D).
+        modality
+            Whose fingerprints they are.
+        k
+            Matches wanted of each; fewer come back when there are fewer rows.
+        rows
+            Rows that may match, ascending; all when None.
+
+        Raises
+        ------
+        ValueError
+            If the queries have another length than the fingerprints.
+        LibraryError
+            If an index was altered.
+        """
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        k = min(k, len(self) if rows is None else len(rows))
+        found, begin = nothing(len(queries)), 0
+        for section in self.sections if k > 0 else ():
+            end = begin + len(section)
+            here = None if rows is None else rows[(rows >= begin) & (rows < end)] - begin
+            near, scores = section.search(queries, SAME_FINGERPRINT.get(modality, modality), k, here)
+            found = best(k, found, (np.where(near >= 0, near + begin, -1), scores))
+            begin = end
+        return found
 
     @cached_property
-    def _cache(self) -> dict[Modality, np.ndarray]:
+    def _patterns(self) -> dict[Modality, Patterns]:
         return {}
 
-    @cached_property
-    def _indices(self) -> dict[Modality, FingerprintIndex]:
-        return {}
-
-    def _load(self, modality: Modality) -> np.ndarray:
-        parts, begin = [], 0
-        for stored, length in zip(self._stored, self._lengths, strict=True):
-            if modality in stored:
-                parts.append(read_fingerprints(stored[modality], length))
-            elif length:
-                structures = [self.template(row).structure for row in range(begin, begin + length)]
-                parts.append(fingerprints(structures, modality))
-            begin += length
-        if not parts:
-            return np.empty((0, FINGERPRINT_SIZE), np.float32)
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-    def _named(self, name: str) -> np.ndarray:
+    def _called(self, name: str) -> np.ndarray:
         """Rows with this id, alias or formula."""
-        hit = pc.equal(self.table.column("id"), name)
-        aliases = self.table.column("aliases").combine_chunks()
-        found = np.asarray(hit.combine_chunks().to_numpy(zero_copy_only=False), dtype=bool)
-        parents = pc.list_parent_indices(aliases).to_numpy(zero_copy_only=False)
-        flat = pc.equal(pc.list_flatten(aliases), name).to_numpy(zero_copy_only=False)
-        found[parents[np.asarray(flat, dtype=bool)]] = True
+        found = named(self.table, self.aliases, name)
         try:
-            wanted = reduced_formula(name)
+            return found | equal(self.table, "formula", reduced_formula(name))
         except LibraryError:
             return found
-        same = pc.equal(self.table.column("formula"), wanted).combine_chunks()
-        return found | np.asarray(same.to_numpy(zero_copy_only=False), dtype=bool)
 
 
 def open_libraries(paths: Sequence[Path] | None = None) -> Library:
@@ -204,46 +235,34 @@ def join(libraries: Sequence[Library]) -> Library:
         return libraries[0]
     if not libraries:
         raise LibraryError("no library was given")
+    begins = np.cumsum([0, *(len(library) for library in libraries)])
     table = pa.concat_tables([library.table for library in libraries])
-    ids = unique_ids(table.column("id").to_pylist(), table.column("source").to_pylist())
-    table = table.set_column(0, COLUMNS.field("id"), pa.array(ids, pa.string()))
-    digest = hashlib.sha256("".join(library.digest for library in libraries).encode()).hexdigest()
+    if pc.count_distinct(table.column("id")).as_py() < len(table):
+        ids = unique_ids(table.column("id").to_pylist(), table.column("source").to_pylist())
+        table = table.set_column(0, COLUMNS.field("id"), pa.array(ids, pa.string()))
+    aliases = [
+        library.aliases.set_column(0, ALIASES.field("row"), pc.add(library.aliases.column("row"), int(begin)))
+        for library, begin in zip(libraries, begins, strict=False)
+    ]
     return Library(
         table,
-        digest,
+        pa.concat_tables(aliases),
+        hashlib.sha256("".join(library.digest for library in libraries).encode()).hexdigest(),
         {"libraries": [library.manifest for library in libraries]},
-        tuple(part for library in libraries for part in library._stored),
-        tuple(length for library in libraries for length in library._lengths),
+        tuple(section for library in libraries for section in library.sections),
     )
 
 
-def unique_ids(ids: Sequence[str], sources: Sequence[str]) -> list[str]:
+def unique_ids(ids: Sequence[str], sources: Sequence[str], taken: Iterable[str] = ()) -> list[str]:
     """Ids made unique: the first use keeps its name, later ones are prefixed with their source, then numbered."""
-    taken: set[str] = set()
+    used = set(taken)
     result = []
     for id, source in zip(ids, sources, strict=True):
         candidate, number = id, 2
-        if candidate in taken:
+        if candidate in used:
             candidate = f"{source}/{id}"
-        while candidate in taken:
+        while candidate in used:
             candidate, number = f"{source}/{id}~{number}", number + 1
-        taken.add(candidate)
+        used.add(candidate)
         result.append(candidate)
     return result
-
-
-def reduced_formula(text: str) -> str:
-    """Any spelling of a formula in the reduced form that templates carry.
-
-    Raises
-    ------
-    LibraryError
-        If the text is not a formula.
-    """
-    try:
-        composition = Composition(text)
-        if not composition or not all(element.Z for element in composition.elements):
-            raise ValueError(text)
-        return composition.reduced_formula
-    except (ValueError, AttributeError, KeyError) as error:
-        raise LibraryError(f"{text!r} is not a chemical formula") from error

@@ -47,16 +47,20 @@ def search(
     power = _power(measurement, indices)
     metrics = [vectors @ vectors.T, *symmetric_metrics(vectors, strain)]
     span = min(np.log1p(strain), SCALE_RANGE)
-    best = np.full(len(library), -1.0, dtype=np.float32)
-    for pattern in _patterns(metrics, _scales(span, SCALE_STEP), indices, power):
-        found, scores = library.search(pattern, modality, keep, rows)
-        best[found] = np.maximum(best[found], scores)
-    found = np.argsort(-best, kind="stable")[: WIDER * keep]
-    found = found[best[found] > -1.0]
+    coarse = _patterns(metrics, _scales(span, SCALE_STEP), indices, power)
+    found = _best_rows(*library.search_many(coarse, modality, keep, rows))[: WIDER * keep]
     fine = _patterns(metrics, _scales(span, FINE_STEP), indices, power)
-    scores = (library.fingerprints(modality)[found] @ fine.T).max(axis=1, initial=-1.0)
+    scores = (library.fingerprints(modality, found) @ fine.T).max(axis=1, initial=-1.0)
     order = np.argsort(-scores, kind="stable")[:keep]
     return found[order], scores[order]
+
+
+def _best_rows(found: Int64[np.ndarray, "Q K"], scores: Float32[np.ndarray, "Q K"]) -> Int64[np.ndarray, " R"]:
+    """Rows that any query found, those with the highest score of any first."""
+    rows = found.ravel()[np.argsort(-scores.ravel(), kind="stable")]
+    _, first = np.unique(rows, return_index=True)
+    rows = rows[np.sort(first)]
+    return rows[rows >= 0]
 
 
 def _scales(span: float, step: float) -> Float[np.ndarray, " S"]:

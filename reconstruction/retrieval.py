@@ -122,14 +122,23 @@ def retrieve(
 def _templates(
     measurement: Measurement, library: Library, rows: np.ndarray, modality: Modality, options: RetrievalOptions
 ) -> tuple[list[Proposal], list[Template]]:
-    """Templates whose cell fits, those first that explain most of the image; and those alike whose cell does not."""
-    shortlist, scores = search(measurement, library, modality, options.strain, options.shortlist, rows)
-    proposals, others = [], []
+    """Templates whose cell fits, those first that explain most of the image; and those alike whose cell does not.
+
+    The latter for supercells only.
+    """
+    sign_free = modality is Modality.UNKNOWN
+    fitting = library.rows(lattice=measurement.lattice.vectors, strain=options.strain)
+    rows_fitting = np.intersect1d(rows, fitting, assume_unique=True)
+    shortlist, scores = search(measurement, library, modality, options.strain, options.shortlist, rows_fitting)
+    proposals = []
     for row, score in zip(shortlist, scores, strict=True):
         template = library.template(int(row))
-        found = align(template.structure, measurement, options.strain, modality is Modality.UNKNOWN)
+        found = align(template.structure, measurement, options.strain, sign_free)
         if found:
             proposals.append(Proposal(template, template.structure, "template", float(score), found))
-        else:
-            others.append(template)
+    others: list[Template] = []
+    if options.supercells:
+        alike, _ = search(measurement, library, modality, options.strain, options.shortlist, rows)
+        fits = {proposal.template.id for proposal in proposals}
+        others = [template for template in map(library.template, map(int, alike)) if template.id not in fits]
     return sorted(proposals, key=lambda each: -each.alignments[0].gain)[: options.refine], others

@@ -1,35 +1,76 @@
-"""``automat library``: build and look into libraries of templates."""
+"""``automat library``: build, extend, check and look into libraries of templates."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from flows import arguments
-from flows.commands.common import Json, Libraries, one_line_errors, print_json, quiet_stdout
+from flows.commands.common import (
+    Elements,
+    Formula,
+    Json,
+    Libraries,
+    ModalityName,
+    PixelSize,
+    one_line_errors,
+    print_json,
+    quiet_stdout,
+)
+from flows.commands.prototypes import generate
+
+if TYPE_CHECKING:
+    from library.store import Library
+    from microscopy.readers import ReadOptions
 
 app = typer.Typer(help="Build and look into libraries of templates.", no_args_is_help=True)
+app.command("generate")(generate)
+
+Sources = Annotated[
+    list[str], typer.Argument(help="Databases, structure files, folders of them, or optimade:… (docs/sources.md).")
+]
+Processes = Annotated[int, typer.Option(help="Batches of structures worked on at once.", min=1)]
 
 
 @app.command("build")
 def library_build(
-    sources: Annotated[list[Path], typer.Argument(help="ASE databases, structure files, or folders of them.")],
+    sources: Sources,
     out: Annotated[Path, typer.Option("--out", help="Folder of the library.")],
+    processes: Processes = 1,
     as_json: Json = False,
 ) -> None:
-    """Build a library from published structures."""
+    """Build a library from published structures; run again after an interruption, it goes on."""
     from flows.terminal import show_library, watching
     from library.build import build_library
     from library.store import Library
 
     with one_line_errors(), quiet_stdout(), watching() as watch:
-        manifest = build_library(sources, out, progress=watch.count)
+        manifest = build_library(sources, out, processes=processes, progress=watch.count)
     if as_json:
         print_json(manifest)
     else:
         show_library(Library.open(out))
+
+
+@app.command("add")
+def library_add(
+    sources: Sources,
+    library: Annotated[Path, typer.Option("--library", help="Folder of the library that grows.")],
+    processes: Processes = 1,
+    as_json: Json = False,
+) -> None:
+    """Add published structures to a library; run again after an interruption, it goes on."""
+    from flows.terminal import show_addition, watching
+    from library.build import add_to_library
+
+    with one_line_errors(), quiet_stdout(), watching() as watch:
+        addition = add_to_library(sources, library, processes=processes, progress=watch.count)
+    if as_json:
+        print_json(addition)
+    else:
+        show_addition(addition)
 
 
 @app.command("info")
@@ -49,30 +90,79 @@ def library_info(
         show_library(found)
 
 
-@app.command("search")
-def library_search(
-    query: Annotated[str, typer.Argument(help="A formula (MoS2), all elements (Mo,S) or a template id.")],
-    library: Libraries = None,
-    limit: Annotated[int, typer.Option(help="Templates shown at most.", min=1)] = 20,
+@app.command("verify")
+def library_verify(
+    folder: Annotated[Path, typer.Argument(help="Folder of a library.")],
     as_json: Json = False,
 ) -> None:
-    """Find templates by formula, elements or id."""
-    from flows.terminal import show_templates
-    from library.store import open_libraries
+    """Read every byte of a library; exit code 1 if any is not what was written."""
+    from library.folder import content_digest, verify
 
     with one_line_errors():
-        found = open_libraries(library or None)
-        if query in found.ids:
-            rows = [found.ids.index(query)]
-        elif "," in query:
-            rows = list(found.rows(elements=arguments.symbols(query)))
-        else:
-            rows = list(found.rows(formula=query))
-    templates = [_template(found.template(int(row))) for row in rows[:limit]]
+        manifest = verify(folder)
     if as_json:
-        print_json({"query": query, "total": len(rows), "templates": templates})
+        print_json({"count": manifest["count"], "digest": content_digest(manifest)})
     else:
-        show_templates(templates, len(rows))
+        print(f"{folder}: {manifest['count']} templates, as they were written")
+
+
+@app.command("search")
+def library_search(
+    query: Annotated[
+        str,
+        typer.Argument(help="A formula (MoS2), all elements (Mo,S), a stoichiometry (AB2), an id, or a micrograph."),
+    ],
+    library: Libraries = None,
+    limit: Annotated[int, typer.Option(help="Templates shown at most.", min=1)] = 20,
+    pixel_size: PixelSize = None,
+    elements: Elements = None,
+    formula: Formula = None,
+    modality: ModalityName = None,
+    as_json: Json = False,
+) -> None:
+    """Find templates by what they are made of, by id, or by an image of them."""
+    from flows.terminal import show_templates
+    from library.store import open_libraries
+    from microscopy.readers import ReadOptions
+
+    symbols, reduced = arguments.composition(elements, formula)
+    size, kind = arguments.pixel_size(pixel_size), arguments.modality(modality)
+    with one_line_errors(), quiet_stdout():
+        found = open_libraries(library or None)
+        if Path(query).is_file():
+            options = ReadOptions(pixel_size=size, modality=kind, elements=symbols, formula=reduced)
+            templates = _explaining(Path(query), found, options)
+            total, templates = len(templates), templates[:limit]
+        else:
+            rows = _named(found, query)
+            total, templates = len(rows), [_template(found.template(int(row))) for row in rows[:limit]]
+    if as_json:
+        print_json({"query": query, "total": total, "templates": templates})
+    else:
+        show_templates(templates, total)
+
+
+def _named(library: Library, query: str) -> list[int]:
+    """Rows that a query on the command line names."""
+    rows = library.rows(name=query)
+    if not len(rows) and "," in query:
+        return list(library.rows(elements=arguments.symbols(query)))
+    if not len(rows):
+        rows = library.rows(stoichiometry=query)
+    return list(rows) if len(rows) else list(library.rows(formula=query))
+
+
+def _explaining(image: Path, library: Library, options: ReadOptions) -> list[dict[str, Any]]:
+    """The templates that explain a micrograph best, with their probabilities beside one another."""
+    from microscopy.readers import read_micrograph
+    from reconstruction.retrieval import retrieve
+
+    found = retrieve(read_micrograph(image, options), library).items
+    templates = [library.template(int(library.rows(name=candidate.template)[0])) for candidate in found]
+    return [
+        {**_template(template), "probability": candidate.probability, "likeness": candidate.score}
+        for template, candidate in zip(templates, found, strict=True)
+    ]
 
 
 def _template(template: Any) -> dict[str, Any]:
@@ -86,5 +176,6 @@ def _template(template: Any) -> dict[str, Any]:
         "natoms": len(template.structure),
         "prototype": template.prototype,
         "source": template.source,
+        "version": template.version,
         "licence": template.licence,
     }

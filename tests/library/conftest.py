@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from library_folders import write_library
 from pymatgen.core import Lattice, Structure
 
 from library.records import Template
@@ -44,3 +45,15 @@ def templates(mos2: Structure, sns: Structure) -> list[Template]:
         Template(id, s, s.composition.reduced_formula, "test", "CC0-1.0", f"https://example.org/{id}", "1H")
         for id, s in zip(ids, structures, strict=True)
     ]
+
+
+@pytest.fixture
+def folder(tmp_path, templates):
+    write_library(tmp_path / "lib", templates, aliases=[(0, "alias")])
+    return tmp_path / "lib"
+
+
+@pytest.fixture
+def indexed_folder(tmp_path, templates):
+    write_library(tmp_path / "indexed", templates, indexed=3)
+    return tmp_path / "indexed"

@@ -1,14 +1,11 @@
-import numpy as np
 import pytest
+from library_folders import entries
 from pymatgen.core import Structure
 
-from library.build import build_library, collect, merge
-from library.fingerprint import fingerprints
-from library.records import Template
-from library.sources import Entry
+from library.build import build_library
+from library.folder import verify
 from library.store import Library
 from microscopy.errors import LibraryError
-from microscopy.micrograph import Modality
 
 
 def test_a_folder_of_files_becomes_a_library(tmp_path, mos2, sns):
@@ -31,8 +28,9 @@ def test_a_folder_of_files_becomes_a_library(tmp_path, mos2, sns):
     assert manifest["sources"] == {"in": 4}
     assert manifest["refusals"] == {"unreadable file": 1, "bulk: bonded in three directions": 1}
     assert library.rows(exclude=["b"]).tolist() == [1]
-    assert stages[0][0] == "read"
+    assert stages[0][0] == "clean and fingerprint"
     assert ("merge", 3, 3) in stages
+    assert not (tmp_path / "out" / ".build").exists()
 
 
 def test_nothing_usable_writes_nothing(tmp_path):
@@ -40,18 +38,15 @@ def test_nothing_usable_writes_nothing(tmp_path):
     with pytest.raises(LibraryError, match="no usable monolayer"):
         build_library([tmp_path], tmp_path / "out")
     assert not (tmp_path / "out").exists()
+    with pytest.raises(LibraryError, match="no source"):
+        build_library([], tmp_path / "out")
 
 
-def test_polymorphs_and_strained_copies_are_not_merged(mos2):
-    octahedral = Structure(mos2.lattice, mos2.species, mos2.frac_coords)
-    octahedral.translate_sites([2], [1 / 3, -1 / 3, 0])
-    stretched = Structure(mos2.lattice.matrix * [[1.03], [1.03], [1]], mos2.species, mos2.frac_coords)
-    mirrored = Structure(mos2.lattice, mos2.species, mos2.frac_coords * [1, 1, -1] + [0.2, 0.1, 1])
-    structures = {"1H": mos2, "1T": octahedral, "stretched": stretched, "mirrored": mirrored}
-    templates = [Template(id, s, "MoS2", "test") for id, s in structures.items()]
-    rows, aliases = merge(templates, fingerprints(list(structures.values()), Modality.IDPC))
-    assert rows == [0, 1, 2]
-    assert aliases == [["mirrored"], [], []]
+def test_nothing_usable_leaves_the_old_library(tmp_path, folder):
+    (tmp_path / "bad.cif").write_text("data_")
+    with pytest.raises(LibraryError, match="no usable monolayer"):
+        build_library([tmp_path / "bad.cif"], folder)
+    assert verify(folder)["count"] == 4
 
 
 def test_ids_that_clash_stay_apart(tmp_path, mos2, sns):
@@ -62,10 +57,17 @@ def test_ids_that_clash_stay_apart(tmp_path, mos2, sns):
     assert Library.open(tmp_path / "out").ids == ("same", "two/same")
 
 
-def test_refusals_are_counted_with_an_example(mos2):
-    overlap = mos2.copy()
-    overlap.append("S", mos2[1].frac_coords + np.array([0, 0, 0.01]))
-    found = collect([Entry("good", mos2, "test"), Entry("x", overlap, "test"), Entry("y", overlap, "test")])
-    assert [t.id for t in found.templates] == ["good"]
-    assert found.refusals == {"overlapping atoms": 2}
-    assert found.examples["overlapping atoms"].startswith("x: ")
+def test_where_a_template_comes_from_is_kept(tmp_path):
+    from dataclasses import replace
+
+    from library.build import MODALITIES, build_from_entries
+
+    entry = replace(entries(1)[0], version="2021", licence="CC-BY-4.0", url="https://example.org", prototype="h-BN")
+    build_from_entries([entry], tmp_path / "out", MODALITIES, {}, None)
+    found = Library.open(tmp_path / "out").template(0)
+    assert (found.version, found.licence, found.url, found.prototype) == (
+        "2021",
+        "CC-BY-4.0",
+        "https://example.org",
+        "h-BN",
+    )

@@ -5,10 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from images import linear_image, mos2, mos2_1t
+from library_folders import write_library
 from pymatgen.core import Structure
 
 from benchmarks.metrics import score
-from library.folder import write
 from library.records import Template
 from library.store import Library
 from microscopy.micrograph import Micrograph
@@ -88,7 +88,7 @@ def test_a_field_of_view_of_few_cells_says_nothing_of_superstructures() -> None:
 
 
 def test_a_distorted_crystal_is_made_from_its_known_parent(tmp_path) -> None:
-    write(tmp_path, [Template("1T", mos2_1t(), "MoS2", "test")], {}, {})
+    write_library(tmp_path, [Template("1T", mos2_1t(), "MoS2", "test")])
     library = Library.open(tmp_path)
     true = chained(0.25)
     micrograph, _ = linear_image(true, shape=(300, 300), noise=0.3)
