@@ -21,7 +21,7 @@ from benchmarks.request import Request
 from benchmarks.suites import Suite
 from flows.server import orchestration
 from flows.terminal import watching
-from tasks.store import cache_folder
+from microscopy.cache import cache_folder
 
 if TYPE_CHECKING:
     from benchmarks.tables import Table

@@ -19,8 +19,9 @@ from pymatgen.core.structure import Structure
 
 from benchmarks.plots import png
 from library.store import open_libraries
+from microscopy.cache import cache_folder
 from microscopy.simulation import SimulationOptions, simulate
-from tasks.store import cache_folder, write_atomically
+from tasks.store import write_atomically
 
 SHOWN: Mapping[str, float] = {
     "scan_shear": 0.15,

@@ -20,7 +20,7 @@ from library.store import open_libraries
 from microscopy.errors import AutoMatError
 from microscopy.multislice import LAST_ELEMENT
 from microscopy.slab import plane_cell, slab
-from models.formation import ground_state
+from models.elements import ground_state
 from reconstruction.symmetry import layer_symmetry
 
 LOW_SYMMETRY = 4

@@ -94,7 +94,7 @@ def _plain() -> dict[str, Any]:
 
 def _flow(repeat: int) -> dict[str, Any]:
     from flows.server import orchestration
-    from tasks.store import cache_folder
+    from microscopy.cache import cache_folder
 
     with orchestration(cache_folder()) as prefect:
         _import_science()

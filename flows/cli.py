@@ -205,7 +205,7 @@ def _reconstruct(
     """Run the flow on each file and exit."""
     from flows.server import OrchestrationError, orchestration
     from flows.terminal import complain, show_outcome, watching
-    from tasks.store import cache_folder
+    from microscopy.cache import cache_folder
 
     verbose = logging.getLogger("automat").isEnabledFor(logging.DEBUG)
     failed = False

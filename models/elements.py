@@ -21,8 +21,8 @@ from typing import Any
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from microscopy.cache import cache_folder
 from microscopy.errors import PotentialError
-from models.cache import cache_folder
 from models.potentials import Potential
 from models.potentials.weights import write_text
 from models.relaxation import Minimum, RelaxOptions, minimise

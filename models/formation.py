@@ -7,13 +7,11 @@ from dataclasses import replace
 from pymatgen.core import Composition, Structure
 
 from microscopy.errors import PotentialError
-from models.cache import cache_folder
 from models.elements import (
     REFERENCE_OPTIONS,
     ElementalReference,
     References,
     elemental_references,
-    ground_state,
 )
 from models.potentials import Potential
 from models.records import Relaxation
@@ -22,10 +20,8 @@ from models.relaxation import RelaxOptions, relax_in_plane
 __all__ = [
     "ElementalReference",
     "References",
-    "cache_folder",
     "elemental_references",
     "formation_energy_per_atom",
-    "ground_state",
     "relax",
 ]
 

@@ -7,9 +7,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from microscopy.cache import cache_folder
 from microscopy.errors import LibraryError, ReadError
 from tasks.caching import LibraryRef, PotentialRef, SourceFile
-from tasks.store import cache_folder
 
 if TYPE_CHECKING:
     from planning.llm.decide import Adviser

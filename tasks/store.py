@@ -23,13 +23,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from platformdirs import user_cache_path
 from pymatgen.core import Structure
 
+from microscopy.cache import CACHE_VARIABLE, cache_folder
 from microscopy.errors import AutoMatError
-
-CACHE_VARIABLE = "AUTOMAT_CACHE"
-"""Environment variable that moves the cache folder."""
 
 PACKAGES = frozenset({"microscopy", "models", "library", "reconstruction", "planning", "reporting", "tasks"})
 """Packages whose records may be read back: a file must not name arbitrary classes."""
@@ -52,11 +49,6 @@ class StoreError(AutoMatError):
 
 
 _RECORDS: ContextVar[Path | None] = ContextVar("records", default=None)
-
-
-def cache_folder() -> Path:
-    """Folder of everything that can be computed again."""
-    return Path(os.environ.get(CACHE_VARIABLE) or user_cache_path("automat")).expanduser().absolute()
 
 
 def records_folder() -> Path:

@@ -13,9 +13,9 @@ from benchmarks.denoiser.output import Row, kept, write_tables
 from benchmarks.denoiser.request import DENOISING_PEERS, Request
 from benchmarks.measuring import threads
 from benchmarks.tables import Table
+from microscopy.cache import cache_folder
 from microscopy.errors import AutoMatError
 from microscopy.micrograph import Modality
-from tasks.store import cache_folder
 
 Suite = tuple[Callable[[Request], Iterator[Row]], Callable[[Sequence[Row]], list[Table]]]
 

@@ -20,7 +20,8 @@ from typing import Literal
 
 import numpy as np
 
-from tasks.store import cache_folder, write_atomically
+from microscopy.cache import cache_folder
+from tasks.store import write_atomically
 
 Kind = Literal["columns", "denoise"]
 

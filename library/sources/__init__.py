@@ -19,8 +19,8 @@ from library.sources.materials_project import read_materials_project
 from library.sources.optimade import read_optimade
 from library.sources.structure_files import EXTENSIONS, is_structure_file, stem
 from library.sources.web import Manners
+from microscopy.cache import cache_folder
 from microscopy.errors import LibraryError
-from models.formation import cache_folder
 
 __all__ = ["Entry", "Manners", "Refusal", "read_source"]
 

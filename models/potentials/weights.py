@@ -18,8 +18,8 @@ from string import hexdigits
 
 import httpx
 
+from microscopy.cache import cache_folder
 from microscopy.errors import PotentialError
-from models.cache import cache_folder
 from models.potentials import chgnet, mattersim, registry, sevennet
 from models.potentials.download import Limits, Progress, UnreachableError, download
 from models.potentials.registry import Family, Known

@@ -7,7 +7,7 @@ from pymatgen.io.cif import CifWriter
 
 from benchmarks.materials import BenchmarkError, Material, draw, load_materials, tier
 from benchmarks.metrics import score
-from models.formation import ground_state
+from models.elements import ground_state
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ from benchmarks.materials import Material
 from benchmarks.measuring import peak_mib, reset_peak, threads
 from benchmarks.pipeline import answer, averaged, prepared, write_image
 from library.store import open_libraries
+from microscopy.cache import cache_folder
 from microscopy.readers import read_micrograph
-from tasks.store import cache_folder
 
 MATERIAL = Material("MoS2", MONOLAYERS["MoS2 1H"][0])
 

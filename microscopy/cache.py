@@ -7,8 +7,11 @@ from pathlib import Path
 
 import platformdirs
 
+CACHE_VARIABLE = "AUTOMAT_CACHE"
+"""Environment variable that moves the cache folder."""
+
 
 def cache_folder() -> Path:
     """Folder of the project's cache: ``AUTOMAT_CACHE``, or the user's cache folder of this platform."""
-    given = os.environ.get("AUTOMAT_CACHE", "").strip()
+    given = os.environ.get(CACHE_VARIABLE, "").strip()
     return Path(given or platformdirs.user_cache_dir("automat")).expanduser().absolute()
