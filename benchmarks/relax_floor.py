@@ -3,7 +3,9 @@
     python -m benchmarks.relax_floor DATABASE [--every 20]
 
 Relaxes every n-th monolayer of an ASE database of DFT structures (2DMatPedia: optB88) with at most 12 atoms, and prints
-the distribution of free in-plane coordinates (Å) and free strain components. Those that do not converge are left out.
+the distribution of free in-plane coordinates (Å) and free strain components. Layers that are not held together by
+bonds (molecules side by side, whose places the potential does not know) and relaxations that do not converge are left
+out.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from ase.db import connect
 from pymatgen.core import Structure
 from pymatgen.io.ase import AseAtomsAdaptor
 
+from library.geometry import bond_network
 from microscopy.errors import AutoMatError
 from microscopy.slab import slab
 from models.potentials import load_potential
@@ -32,8 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("database", type=Path)
     parser.add_argument("--every", type=int, default=20)
+    parser.add_argument("--first", type=int, default=0, help="number of the first")
     options = parser.parse_args(arguments)
-    structures = _structures(options.database, options.every)
+    structures = _structures(options.database, options.first, options.every)
     outcomes = relax_batch(structures, load_potential("sevennet-0"))
     coordinates, strains, count = [], [], 0
     for structure, outcome in zip(structures, outcomes, strict=True):
@@ -50,15 +54,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _structures(database: Path, every: int) -> list[Structure]:
+def _structures(database: Path, first: int, every: int) -> list[Structure]:
     found = []
     with connect(database) as rows:
         for number, row in enumerate(rows.select()):
-            if number % every == 0 and row.natoms <= MAX_ATOMS:
+            if number % every == first and row.natoms <= MAX_ATOMS:
                 try:
-                    found.append(slab(AseAtomsAdaptor.get_structure(row.toatoms())))
+                    structure = slab(AseAtomsAdaptor.get_structure(row.toatoms()))
                 except AutoMatError:
                     continue
+                if bond_network(structure).ranks == (2,):
+                    found.append(structure)
     return found
 
 

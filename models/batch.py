@@ -6,7 +6,7 @@ kernel. What is said of one structure does not depend on the others in the batch
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,10 @@ def evaluate(atoms: Sequence[Atoms], potential: Potential) -> None:
 
 
 def _together(atoms: Sequence[Atoms], potential: Potential, shared: Any) -> list[Results]:
-    """Results of one batch; empty where the batch fails, so that each is tried alone and the culprit named."""
-    compute = _sevennet if potential.family == "sevennet" else _mattersim
+    """Results of one batch; none unless there are all, so that each is tried alone and a culprit named."""
+    compute = BATCHED.get(potential.family)
+    if compute is None:
+        return []
     # The network and its lock are those of `Potential.calculator`, for want of a public way to them.
     with shared._lock:
         try:
@@ -134,3 +136,7 @@ def _split(atoms: Sequence[Atoms], energies: np.ndarray, forces: np.ndarray, str
         {"energy": float(energy), "forces": force, "stress": stress}
         for energy, force, stress in zip(energies, parts, stresses, strict=True)
     ]
+
+
+BATCHED: dict[str, Callable[[Any, Sequence[Atoms]], list[Results]]] = {"sevennet": _sevennet, "mattersim": _mattersim}
+"""By family: results of several structures from its calculator's network, in one evaluation."""

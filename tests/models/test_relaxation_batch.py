@@ -11,7 +11,7 @@ from pymatgen.core import Lattice, Structure
 from microscopy.errors import PotentialError
 from microscopy.slab import slab
 from microscopy.writers import write_text
-from models.batch import evaluate
+from models.batch import BATCHED, evaluate
 from models.potentials import Potential, load_potential
 from models.records import Relaxation
 from models.relaxation import RelaxOptions, relax_batch, relax_in_plane, to_atoms
@@ -82,7 +82,14 @@ def test_a_batch_that_fails_as_one_is_tried_one_by_one(sevennet: Potential, monk
     def broken(network: object, atoms: object) -> None:
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("models.batch._sevennet", broken)
+    monkeypatch.setitem(BATCHED, "sevennet", broken)
+    atoms = rattled()
+    evaluate(atoms, sevennet)
+    assert all(np.isfinite(each.get_potential_energy()) for each in atoms)
+
+
+def test_a_family_without_batches_is_evaluated_one_by_one(sevennet: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(BATCHED, "sevennet")
     atoms = rattled()
     evaluate(atoms, sevennet)
     assert all(np.isfinite(each.get_potential_energy()) for each in atoms)
