@@ -1,10 +1,11 @@
 r"""Other heights for a layer whose heights are a guess: which element is in the middle, who is up and who is down.
 
-A start gives each element a level 0, 1 or 2 of distance from the middle and each site a side; the projection stays.
-All at level 0 is the flat sheet, all at level 1 the buckled one, the metal at 0 and the anion at 1 a sandwich. Sites
-that are too near in projection for one level lie on opposite sides; the others take either, so that the starts are
-few. The step between levels is the least that brings no two sites nearer than a bond, the sum of covalent radii
-:math:`r_{ij}`, times each of `STRETCHES`. Starts are ranked by a pair energy
+A start gives each kind of site (`_kinds`) a level 0, 1 or 2 of distance from the middle and each site a side; the
+projection stays.
+All at level 0 is the flat sheet, all at level 1 the buckled one, the metal at 0 and the anion at 1 a sandwich. Sites of
+one level that are too near in projection lie on opposite sides; the others take either, so that the starts are few. The
+step between levels is the least that brings no two sites nearer than a bond, the sum of covalent radii :math:`r_{ij}`,
+times that of `STRETCHES` which lowers a pair energy, by which starts are ranked:
 
 .. math:: E = \sum_{ij} \epsilon_{ij} \left[(r_{ij}/d)^8 - 2 (r_{ij}/d)^4\right],
 
@@ -26,10 +27,16 @@ KEEP = 6
 """Starts kept besides the structure as it came."""
 
 PER_ORDER = 2
-"""Most starts kept that differ only in who is up and who is down, or in the step between levels."""
+"""Most starts kept that differ only in who is up and who is down."""
 
 MAX_GROUPS = 8
 """Groups of sites whose sides are free: 128 choices. In a cell with more, the nearest sites are made opposite."""
+
+MAX_KINDS = 4
+"""Kinds of sites that get levels of their own; where neighbours tell more, elements are the kinds."""
+
+ALIKE = 0.1
+"""Å by which distances of neighbours in projection differ within one kind."""
 
 TOO_NEAR = 0.85
 """Of the sum of covalent radii: no two sites of one level are nearer."""
@@ -68,16 +75,17 @@ def height_starts(structure: Structure) -> list[Start]:
         Slab in the convention of `microscopy.slab`; its in-plane cell and positions are those of every start.
     """
     symbols = [site.specie.symbol for site in structure]
-    kinds, kind = np.unique(symbols, return_inverse=True)
     pairs = _Pairs(structure)
+    kind = _kinds(symbols, pairs)
+    kinds = np.array([symbols[list(kind).index(number)] for number in range(kind.max() + 1)])
     orders = _orders(len(kinds))
-    sides = pairs.sides(len(structure))
-    unit = (orders[:, kind][:, None] * sides[None]).reshape(-1, len(structure)).astype(float)
-    order = np.repeat(np.arange(len(orders)), len(sides))
+    each = [levels[kind] * pairs.sides(levels[kind]) for levels in orders]
+    unit = np.concatenate(each).astype(float)
+    order = np.repeat(np.arange(len(orders)), [len(sides) for sides in each])
     step = pairs.step(unit)
-    trial = np.concatenate([stretch * step[:, None] * unit for stretch in STRETCHES])
-    order = np.tile(order, len(STRETCHES))
-    energy = pairs.energy(trial)
+    stretched = [stretch * step[:, None] * unit for stretch in STRETCHES]
+    energies = np.array([pairs.energy(z) for z in stretched])
+    trial, energy = np.array(stretched)[energies.argmin(axis=0), np.arange(len(unit))], energies.min(axis=0)
     given = structure.cart_coords[:, 2]
     taken, names = [given - given.mean()], ["as given"]
     count = np.zeros(len(orders), dtype=int)
@@ -97,19 +105,39 @@ def difference(first: Float[np.ndarray, " N"], second: Float[np.ndarray, " N"]) 
     return float(min(np.abs(a - b).max(), np.abs(a + b).max()))
 
 
+def _kinds(symbols: list[str], pairs: _Pairs) -> np.ndarray:
+    """Number of the kind of each site: by element and by the neighbours in projection, if that makes few kinds."""
+    around: list[list[tuple[str, float]]] = [[] for _ in symbols]
+    for i, j, rho in zip(pairs.i, pairs.j, pairs.rho, strict=True):
+        around[i].append((symbols[j], rho))
+        around[j].append((symbols[i], rho))
+    seen: list[tuple[str, list[str], np.ndarray]] = []
+    kind = []
+    for symbol, neighbours in zip(symbols, map(sorted, around), strict=True):
+        names, far = [name for name, _ in neighbours], np.array([rho for _, rho in neighbours])
+        known = (
+            n for n, (s, m, r) in enumerate(seen) if s == symbol and m == names and np.allclose(r, far, atol=ALIKE)
+        )
+        number = next(known, len(seen))
+        if number == len(seen):
+            seen.append((symbol, names, far))
+        kind.append(number)
+    return np.array(kind) if len(seen) <= MAX_KINDS else np.unique(symbols, return_inverse=True)[1]
+
+
 def _orders(kinds: int) -> np.ndarray:
     """Level of each kind, shape (L, kinds); a level 2 only where there is a level 1."""
-    levels = np.array(list(product(range(3), repeat=min(kinds, 4))))
+    levels = np.array(list(product(range(3), repeat=min(kinds, MAX_KINDS))))
     levels = levels[(levels.max(axis=1) < 2) | (levels == 1).any(axis=1)]
     return np.pad(levels, ((0, 0), (0, kinds - levels.shape[1])), constant_values=1)
 
 
 def _name(kinds: np.ndarray, levels: np.ndarray) -> str:
-    """``"flat"``, ``"buckled"``, or the elements from the middle outwards."""
+    """``"flat"``, ``"buckled"``, or the kinds of site, by their elements, from the middle outwards."""
     if len(set(levels)) == 1:
         return "buckled" if levels[0] else "flat"
-    shells = [",".join(kinds[levels == level]) for level in sorted(set(levels))]
-    return f"{' inside '.join(shells)}"
+    shells = [",".join(sorted(set(kinds[levels == level]))) for level in sorted(set(levels))]
+    return " inside ".join(shells)
 
 
 def _with_heights(structure: Structure, z: np.ndarray) -> Structure:
@@ -142,23 +170,27 @@ class _Pairs:
         alike = len(set(numbers.tolist())) == 1
         self.depth = np.where(self.repel, 0.0, 1.0 if alike else np.clip(0.3 + np.abs(x[self.i] - x[self.j]), 0.3, 1.0))
 
-    def sides(self, count: int) -> np.ndarray:
-        """Choices of a side ±1 for each of `count` sites, the first site up, shape (S, count)."""
-        group, side = np.arange(count), np.ones(count, dtype=int)
+    def sides(self, level: np.ndarray) -> np.ndarray:
+        """Choices of a side ±1 for sites of these levels, shape (S, N); those at level 0 have none to choose."""
+        group, side = np.arange(len(level)), np.ones(len(level), dtype=int)
+        group[level == 0] = len(level)
+        groups = len(set(group[level > 0]))
         for at in np.argsort(self.rho / self.bond, kind="stable"):
             i, j = int(self.i[at]), int(self.j[at])
-            if self.rho[at] > TOO_NEAR * self.bond[at] and len(set(group)) <= MAX_GROUPS:
+            if self.rho[at] > TOO_NEAR * self.bond[at] and groups <= MAX_GROUPS:
                 break
-            if group[i] != group[j]:
+            if group[i] != group[j] and level[i] == level[j]:
                 joined = group == group[j]
                 if side[i] == side[j]:
                     side[joined] *= -1
                 group[joined] = group[i]
+                groups -= 1
         _, group = np.unique(group, return_inverse=True)
-        free = min(int(group.max()), MAX_GROUPS - 1)
+        # The first group is up; beyond the limit (no near pairs left to join) the last ones are, too.
+        free = max(min(groups, MAX_GROUPS) - 1, 0)
         choices = np.array(list(product((1, -1), repeat=free)), dtype=int).reshape(2**free, free)
         choices = np.pad(choices, ((0, 0), (1, int(group.max()) - free)), constant_values=1)
-        return choices[:, group] * side
+        return np.asarray(choices[:, group] * side)
 
     def step(self, unit: np.ndarray) -> np.ndarray:
         """Å between levels: the least that makes every pair of different heights at least a bond long, shape (B,)."""
