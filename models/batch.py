@@ -31,15 +31,21 @@ def evaluate(atoms: Sequence[Atoms], potential: Potential) -> None:
     The calculator of a structure that cannot be evaluated raises its `PotentialError` when it is asked.
     """
     shared: Any = potential.calculator()
-    fit = [each for each in atoms if len(each) and set(each.symbols) <= potential.elements]
+    results = _batched(atoms, potential, shared) if len(atoms) > 1 else {}
+    for each in atoms:
+        result = results.get(id(each))
+        each.calc = SinglePointCalculator(each, **result) if result else _alone(each, shared)
+
+
+def _batched(atoms: Sequence[Atoms], potential: Potential, shared: Any) -> dict[int, Results]:
+    """Results by identity of the atoms; what is not in it is to be tried alone."""
     results: dict[int, Results] = {}
+    fit = [each for each in atoms if len(each) and set(each.symbols) <= potential.elements]
     for batch in _batches(fit, BATCH_ATOMS["cpu" if potential.device == "cpu" else "cuda"]):
         if len(batch) > 1:
             found = _together(batch, potential, shared)
             results.update((id(each), result) for each, result in zip(batch, found, strict=False))
-    for each in atoms:
-        result = results.get(id(each))
-        each.calc = SinglePointCalculator(each, **result) if result else _alone(each, shared)
+    return results
 
 
 def _together(atoms: Sequence[Atoms], potential: Potential, shared: Any) -> list[Results]:

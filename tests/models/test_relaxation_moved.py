@@ -74,7 +74,7 @@ def test_what_one_site_moves_is_not_blamed_on_a_translation() -> None:
     assert found.scores.argmax() == 1
     # Relative to the two others it has moved by 0.3 Å: the best translation leaves 2/3 of the square.
     assert found.chi2 == pytest.approx(0.3**2 * 2 / 3 / (0.01**2 + POSITION_FLOOR**2), rel=1e-6)
-    assert found.chi2_per_coordinate > 5
+    assert found.chi2_per_coordinate > 3
 
 
 def test_a_rigid_translation_is_no_move() -> None:
