@@ -5,9 +5,10 @@
 Every material is imaged under conditions drawn at random: the dose, artefacts in half of the images, a small error of
 the pixel size in half, the elements given or not, the template in the library or withheld with all that look alike.
 Each is searched as the planner would: until every check passes, or no branch is left. What the confidence looks at is
-written beside whether that attempt was right, one JSON line a material (resumable); then a logistic model is fitted,
-cross-validated over materials, and written to ``planning/confidence.json``. ``--skip`` keeps materials out that a
-report is about.
+written beside whether that attempt was right, with the values of all checks, one JSON line a material (resumable).
+Then a logistic model is fitted, cross-validated over materials, and written to ``planning/confidence.json``. ``--skip``
+keeps materials out that a report is about. ``--checks`` relaxes every answer, too, and fits nothing: the samples are
+for ``benchmarks.checks``.
 """
 
 from __future__ import annotations
@@ -33,16 +34,21 @@ from benchmarks.measuring import threads
 from benchmarks.metrics import score
 from benchmarks.pipeline import denoised
 from benchmarks.reliability import calibration_error
-from flows.reconstruct import Search
 from library.store import Library, open_libraries
+from microscopy.errors import PotentialError
 from microscopy.micrograph import Micrograph
 from models.denoising import MIXTURE
+from models.formation import relax
+from models.potentials import load_potential
+from models.relaxation import RelaxOptions
 from planning.confidence import MODEL, features
 from planning.planner import Situation, legal_branches
 from planning.records import Status, Verdict
+from planning.search import Search
 from planning.verify import verify
 from reconstruction.drift import undrifted_micrograph
 from reconstruction.reconstruct import reconstruct
+from reconstruction.records import Candidates, Reconstruction
 from reconstruction.retrieval import RetrievalOptions, retrieve
 
 DOSES = (3e2, 6e4)
@@ -74,6 +80,9 @@ FOLDS = 5
 REGULARISATION = 0.3
 """Inverse strength of the penalty on the weights: of 0.3, 1 and 3, what predicts materials that were left out best."""
 
+RELAX = RelaxOptions(max_seconds=30.0)
+"""Enough for the cells that are drawn."""
+
 MAX_ATOMS = 12
 """Larger cells cost minutes each and say the same."""
 
@@ -92,7 +101,9 @@ def condition(material: Material, number: int, seed: int) -> tuple[Case, bool, b
     return case, bool(rng.random() < 0.6), bool(rng.random() < 0.5)
 
 
-def samples(material: Material, library: Library, seed: int, work: Path) -> Iterator[dict[str, Any]]:
+def samples(
+    material: Material, library: Library, seed: int, work: Path, relaxed: bool = False
+) -> Iterator[dict[str, Any]]:
     """Attempts on images of one material; images without a candidate have no answer to be confident of."""
     same = tuple(sorted(alike(material.structure, library)))
     for number in range(CONDITIONS):
@@ -104,8 +115,22 @@ def samples(material: Material, library: Library, seed: int, work: Path) -> Iter
         for verdict, found in attempts(micrograph, library, RetrievalOptions(exclude=same if withheld else ())):
             right = score(found[1].symmetrised, material.structure, calibrated=calibrated).success
             values = features(micrograph, *found)
-            failed = [check.name for check in verdict.checks if not check.passed]
-            yield {**facts, "features": values, "failed": failed, "success": bool(right)}
+            judged = (_relaxed(micrograph, *found) if relaxed else None) or verdict
+            yield {
+                **facts,
+                "features": values,
+                "checks": {check.name: check.value for check in judged.checks},
+                "failed": [check.name for check in judged.checks if not check.passed],
+                "success": bool(right),
+            }
+
+
+def _relaxed(micrograph: Micrograph, candidates: Candidates, found: Reconstruction) -> Verdict | None:
+    """The verdict with the answer relaxed; None where that is impossible."""
+    try:
+        return verify(micrograph, candidates, found, relax(found.symmetrised, load_potential(), RELAX))
+    except PotentialError:
+        return None
 
 
 def attempts(
@@ -167,9 +192,9 @@ def _library(folder: Path) -> Library:
     return open_libraries([folder])
 
 
-def _collect(material: Material, library: Path, seed: int, work: Path) -> list[dict[str, Any]]:
+def _collect(material: Material, library: Path, seed: int, work: Path, relaxed: bool) -> list[dict[str, Any]]:
     with threads(1):
-        return list(samples(material, _library(library), seed, work))
+        return list(samples(material, _library(library), seed, work, relaxed))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -180,22 +205,28 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--library", type=Path, required=True, help="library built from it (automat library build)")
     parser.add_argument("--limit", type=int, default=60)
     parser.add_argument("--seed", type=int, default=11)
+    parser.add_argument("--checks", action="store_true", help="relax every answer, and fit nothing")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True, help="folder for samples and cached cell images")
     options = parser.parse_args(arguments)
     options.out.mkdir(parents=True, exist_ok=True)
-    log = options.out / f"samples-seed{options.seed}.jsonl"
+    log = options.out / f"{'checks' if options.checks else 'samples'}-seed{options.seed}.jsonl"
     done = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
     skipped = {each["id"] for each in done} | set(options.skip.read_text().split() if options.skip else ())
     available = [each for each in load_materials(options.db)[0] if len(each.structure) <= MAX_ATOMS]
     wanted = draw([each for each in available if each.id not in skipped], options.limit - len(done), options.seed)
     with log.open("a") as stream, ProcessPoolExecutor(options.processes) as pool:
-        jobs = {pool.submit(_collect, each, options.library, options.seed, options.out): each for each in wanted}
+        jobs = {
+            pool.submit(_collect, each, options.library, options.seed, options.out, options.checks): each
+            for each in wanted
+        }
         for job in as_completed(jobs):
             done.append({"id": jobs[job].id, "samples": job.result()})
             stream.write(json.dumps(done[-1]) + "\n")
             stream.flush()
             print(f"{jobs[job].id} {jobs[job].formula}: {len(done)} materials", file=sys.stderr)
+    if options.checks:
+        return 0
     model = fit([sample for each in done for sample in each["samples"]])
     model["command"] = f"python -m benchmarks.calibration --limit {options.limit} --seed {options.seed}"
     MODEL.write_text(json.dumps(model, indent=2) + "\n", encoding="utf-8")

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-Known = Literal["nothing", "elements", "formula"]
+Known = Literal["nothing", "elements", "formula", "mistaken"]
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ REGIMES: Mapping[str, Regime] = {
     "II": Regime("nothing", False, "template in the library, elements unknown"),
     "III": Regime("elements", True, "template withheld, elements given"),
     "IV": Regime("nothing", True, "template withheld, elements unknown"),
+    "I, mistaken": Regime("mistaken", False, "template in the library, one of the elements given is not there"),
     "formula": Regime("formula", False, "template in the library, formula given"),
     "formula, withheld": Regime("formula", True, "template withheld, formula given"),
 }
@@ -67,7 +68,7 @@ class Variant:
     single: bool = False
     denoiser: str = ""
     average: bool = False
-    planner: Literal["rules", "none"] = "rules"
+    planner: Literal["rules", "none", "llm"] = "rules"
 
 
 DEFAULT = Variant()

@@ -40,6 +40,9 @@ Ids = Annotated[Path | None, typer.Option(envvar="AUTOMAT_BENCH_IDS", help="File
 Limit = Annotated[int | None, typer.Option(help="Materials at most; each suite has its own number.", min=1)]
 Workers = Annotated[int | None, typer.Option(help="Processes; one a core by default.", min=1)]
 RunnerName = Annotated[str, typer.Option("--runner", help="process, or dask.")]
+PotentialName = Annotated[
+    str | None, typer.Option("--potential", help="Name or path; the product's default if not given.")
+]
 Seed = Annotated[int, typer.Option(help="Of the draw, the views and the noise.", min=0)]
 
 
@@ -53,9 +56,10 @@ def run(
     workers: Workers = None,
     runner: RunnerName = "process",
     seed: Seed = SEED,
+    potential: PotentialName = None,
 ) -> None:
     """Run a suite and report on it. Images already measured by this version are not measured again."""
-    request = _request(source, ids, limit, workers, runner, seed)
+    request = replace(_request(source, ids, limit, workers, runner, seed), potential=potential)
     with one_line_errors(), quiet_stdout():
         from benchmarks.commands import run_suite
         from benchmarks.suites import find_suite

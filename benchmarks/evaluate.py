@@ -51,11 +51,14 @@ class Bench:
         Folders of the library of the source; empty for the embedded one.
     displaced
         Folder of the library of displaced materials; None when no case asks for it.
+    potential
+        Name or path; None for the product's default.
     """
 
     cells: Path
     libraries: tuple[Path, ...]
     displaced: Path | None = None
+    potential: str | None = None
 
     def folders(self, case: Case) -> tuple[Path, ...]:
         """Library folders of a case."""
@@ -148,7 +151,7 @@ def _ask(
             image = Path(folder) / "image.tif"
             measured = prepared(seen.micrograph, question.variant)
             write_image(measured, case.artefacts.get("quantise", 0), image)
-            said = answer(image, question, material, bench.folders(case), library, same)
+            said = answer(image, question, material, bench.folders(case), library, same, bench.potential)
         found |= _judged(case, said, material, seen, bench)
         if case.export:
             ranked = _ranked(said, measured)
@@ -171,6 +174,7 @@ def _judged(case: Case, said: Answer, material: Material, seen: Picture, bench: 
         "score": asdict(verdict) if verdict else None,
         "hit": hit,
         "cause": attribute(said, verdict, truth, seen.cell, hit, calibrated),
+        "checks": {each.name: each.value for each in said.verdict.checks},
         "failed_checks": [check.name for check in said.verdict.checks if not check.passed],
         "branches": [str(decision.branch) for decision in said.decisions],
         "seconds": said.seconds,
@@ -209,10 +213,10 @@ def parsed(text: str) -> Structure:
         return Structure.from_str(text, fmt="cif")
 
 
-def floor(material: Material) -> dict[str, Any]:
-    """The energy of the truth itself with the product's potential: no reconstruction can be expected to do better."""
+def floor(material: Material, potential: str | None = None) -> dict[str, Any]:
+    """The energy of the truth itself with the same potential: no reconstruction can be expected to do better."""
     try:
-        found = _energy(relax(material.structure, load_potential(None)))
+        found = _energy(relax(material.structure, load_potential(potential)))
     except Exception as error:
         found = {"error": f"{type(error).__name__}: {error}"}
     return {"material": material.id, "formula": material.formula, "dft": material.formation_energy, **found}

@@ -17,7 +17,7 @@ from jaxtyping import Float32
 from prefect import Task
 from scipy.ndimage import map_coordinates
 
-from benchmarks.cases import REGIMES, Question, Variant
+from benchmarks.cases import REGIMES, Known, Question, Variant
 from benchmarks.materials import Material
 from benchmarks.measuring import peak_mib, reset_peak
 from flows.reconstruct import Journal, explain
@@ -38,6 +38,9 @@ from reconstruction.retrieval import RetrievalOptions
 from reconstruction.spectrum import highest_frequency, pixel_size
 from tasks.resources import source_file
 from tasks.store import Ref, load, records_in
+
+MISTAKEN = ("Ti", "Se", "Cl")
+"""Elements that a mistaken user names instead of one that is there."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,13 @@ class PlainJournal(Journal):
 
 
 def answer(
-    image: Path, question: Question, material: Material, libraries: tuple[Path, ...], library: Library, alike: set[str]
+    image: Path,
+    question: Question,
+    material: Material,
+    libraries: tuple[Path, ...],
+    library: Library,
+    alike: set[str],
+    potential: str | None = None,
 ) -> Answer:
     """Run the pipeline on an image file as a user who knows what the question says would.
 
@@ -99,13 +108,15 @@ def answer(
         Folders searched (the embedded library when empty), and the same opened.
     alike
         Ids of the templates that are the material.
+    potential
+        Name or path; None for the product's default.
 
     Raises
     ------
     AutoMatError
         If no verdict was reached.
     """
-    settings = _settings(question, material, libraries, library, alike)
+    settings = _settings(question, material, libraries, library, alike, potential)
     with tempfile.TemporaryDirectory(prefix="automat-bench-") as folder, records_in(Path(folder)):
         journal = PlainJournal()
         best = explain(source_file(image), settings, journal).best
@@ -121,11 +132,16 @@ def answer(
 
 
 def _settings(
-    question: Question, material: Material, libraries: tuple[Path, ...], library: Library, alike: set[str]
+    question: Question,
+    material: Material,
+    libraries: tuple[Path, ...],
+    library: Library,
+    alike: set[str],
+    potential: str | None,
 ) -> Settings:
     regime, variant = REGIMES[question.regime], question.variant
     read = ReadOptions(
-        elements=material.elements if regime.known == "elements" else None,
+        elements=_told(regime.known, material.elements),
         formula=material.formula if regime.known == "formula" else None,
     )
     retrieval = RetrievalOptions()
@@ -136,9 +152,18 @@ def _settings(
         read=read,
         retrieval=replace(retrieval, exclude=tuple(sorted(excluded))),
         library=libraries,
+        potential=potential,
         relaxation=question.relax,
         planner=variant.planner,
     )
+
+
+def _told(known: Known, elements: tuple[str, ...]) -> tuple[str, ...] | None:
+    """The elements that a user names: those of the material, or with the first of them mistaken for another."""
+    if known == "mistaken":
+        other = next(symbol for symbol in MISTAKEN if symbol not in elements)
+        return tuple(sorted((other, *elements[1:])))
+    return elements if known == "elements" else None
 
 
 def write_image(micrograph: Micrograph, bits: float, path: Path) -> None:

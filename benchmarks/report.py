@@ -17,6 +17,7 @@ from benchmarks.cases import REGIMES
 from benchmarks.evaluate import parsed, picture
 from benchmarks.peer_tables import peers
 from benchmarks.peers.stage import read_rows
+from benchmarks.planner_table import FIRST, recovered
 from benchmarks.results import Plan, energies, read_plan, records
 from benchmarks.rows import Row, rows_of
 from benchmarks.stem2crystal import tables as protocol_tables
@@ -129,7 +130,9 @@ def _special(plan: Plan, folder: Path, rows: Sequence[Row], plain: Sequence[Row]
     if protocol:
         yield Section("", table=protocol_tables.figures(protocol))
         yield Section("", table=protocol_tables.failure_modes(protocol))
-    if any(row.variant != "default" for row in rows):
+    if any(row.variant == f"planner {FIRST}" for row in rows):
+        yield Section("", table=recovered([row for row in rows if row.variant.startswith("planner ")]))
+    elif any(row.variant != "default" for row in rows):
         yield Section(
             "",
             table=tables.accuracy(

@@ -22,6 +22,8 @@ class Request:
         Processes, and what runs them: ``process`` or ``dask``.
     command
         What was typed.
+    potential
+        Name or path of the potential; None for the product's default.
     """
 
     source: Path | None
@@ -31,3 +33,4 @@ class Request:
     workers: int
     runner: str
     command: str
+    potential: str | None = None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import product
 
 from benchmarks.cases import Case, Question, Variant
 from benchmarks.materials import BenchmarkError, Material
+from planning.llm.endpoint import LlmError, configuration
 
 HIGH_DOSES = (1e4, 3e4, 6e4)
 """e/Å²: those of STEM2Mat."""
@@ -135,6 +137,26 @@ def _precision(material: Material, seed: int) -> Iterator[Case]:
             yield Case(material.id, (Question("I"),), dose=dose, displacement=displacement, seed=seed)
 
 
+def _energies(material: Material, seed: int) -> Iterator[Case]:
+    for dose in HIGH_DOSES:
+        yield Case(material.id, (Question("I", relax=True),), dose=dose, seed=seed)
+
+
+def _planner(material: Material, seed: int) -> Iterator[Case]:
+    variants = [Variant("planner none", planner="none"), Variant("planner rules")]
+    with suppress(LlmError):  # nobody has to have a language model
+        configuration()
+        variants.append(Variant("planner llm", planner="llm"))
+    known = tuple(Question(regime, variant=variant) for regime, variant in product(("I", "II"), variants))
+    mistaken = tuple(Question("I, mistaken", variant=variant) for variant in variants)
+    side = max(MIN_SIDE, round(5 * material.area**0.5 / 0.1))
+    yield Case(material.id, (*known, *mistaken), dose=1e4, seed=seed)
+    for artefact in ({"calibration": 0.08}, {"scan_shear": 0.1}, {"scan_scale": 0.1}):
+        yield Case(material.id, known, dose=1e4, artefacts=artefact, seed=seed)
+    yield Case(material.id, known, dose=3e3, shape=(side, side), field_cells=5, seed=seed)
+    yield Case(material.id, known, dose=3e2, seed=seed)
+
+
 def _speed(material: Material, seed: int) -> Iterator[Case]:
     for threads in (1, 2):
         questions = (Question("I", relax=True), Question("II"))
@@ -160,6 +182,8 @@ SUITES: Mapping[str, Suite] = {
         Suite(
             "precision", "positions against the Cramér–Rao bound, with exact and displaced templates", _precision, 20
         ),
+        Suite("energies", "formation energies against DFT, beside those of the true structures", _energies, 60, True),
+        Suite("planner", "images that fail at first, with and without the planner", _planner, 12),
         Suite("speed", "seconds and peak memory of every stage on one and two threads", _speed, 6, serial=True),
         Suite("peers", "other tools on the same images", _peers, 4, serial=True, peers=True),
     )

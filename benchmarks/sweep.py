@@ -33,6 +33,7 @@ from benchmarks.suites import Suite, all_cases
 from flows.progress import announce, listening
 from library.build import Progress
 from library.store import open_libraries
+from models.potentials import load_potential
 from tasks.caching import code_digest
 
 VERSIONED = ("automat-stem", "numpy", "scipy", "torch", "abtem", "pymatgen", "spglib", "sevenn", "faiss-cpu", "prefect")
@@ -76,6 +77,7 @@ def make_plan(suite: Suite, request: Request, out: Path, cache: Path, progress: 
         displaced = displaced_library(chosen, displacement, request.seed, cache / "libraries")
     digests = [open_libraries(list(libraries) or None).digest]
     digests += [open_libraries([displaced]).digest] if displaced else []
+    digests += [load_potential(request.potential).checkpoint] if request.potential else []
     plan = Plan(
         suite=suite.name,
         seed=request.seed,
@@ -92,6 +94,7 @@ def make_plan(suite: Suite, request: Request, out: Path, cache: Path, progress: 
                 "cells": str(cache / "cells"),
                 "libraries": [str(path) for path in libraries],
                 "displaced": str(displaced) if displaced else None,
+                "potential": request.potential,
             },
             "versions": _versions(),
             "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
@@ -108,6 +111,7 @@ def bench_of(plan: Plan) -> Bench:
         Path(places["cells"]),
         tuple(Path(path) for path in places["libraries"]),
         Path(places["displaced"]) if places["displaced"] else None,
+        places["potential"],
     )
 
 
@@ -125,7 +129,7 @@ def measure_image(name: str, folder: str, key: str) -> Outcome:
 def measure_energy(name: str, folder: str, material: str) -> Outcome:
     """Relax one true structure and keep its energy."""
     plan = read_plan(Path(folder))
-    record = floor(plan.materials[material])
+    record = floor(plan.materials[material], bench_of(plan).potential)
     write_record(energy_path(Path(folder), material), record, plan.identity)
     return {"name": name, "right": [], "error": record.get("error")}
 

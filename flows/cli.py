@@ -96,7 +96,9 @@ def reconstruct(
     library: Libraries = None,
     exclude: Annotated[list[str] | None, typer.Option(help="Template id or formula to leave out; repeatable.")] = None,
     potential: Annotated[str | None, typer.Option(help="Name of a potential, or path of a checkpoint.")] = None,
-    planner: Annotated[str | None, typer.Option(help="rules or none: what happens after a failed check.")] = None,
+    planner: Annotated[
+        str | None, typer.Option(help="Who decides after a failed check: rules, llm, replay:FILE or none.")
+    ] = None,
     no_relax: Annotated[bool, typer.Option("--no-relax", help="Skip relaxation and energies.")] = False,
     signal: Annotated[str | None, typer.Option(help="Name or index of the signal in a file with several.")] = None,
     frame: Annotated[str | None, typer.Option(help="Index of the image in a stack, or mean.")] = None,
@@ -106,9 +108,6 @@ def reconstruct(
     as_json: Json = False,
 ) -> None:
     """Reconstruct the crystal in each micrograph."""
-    if planner not in (None, "rules", "none"):
-        known = "the llm planner is not available yet" if planner == "llm" else f"unknown planner {planner!r}"
-        arguments.usage(f"{known}; use --planner rules or --planner none")
     symbols, reduced = arguments.composition(elements, formula)
     overrides = {
         "read": {
@@ -241,9 +240,12 @@ def _reconstruct(
 def _settings(config: Path | None, overrides: dict[str, Any]) -> Any:
     from flows.settings import load_settings
     from microscopy.errors import AutoMatError
+    from tasks.resources import planner_ref
 
     try:
-        return load_settings(config, overrides)
+        settings = load_settings(config, overrides)
+        planner_ref(settings.planner)  # one that cannot be asked is said before anything runs
+        return settings
     except AutoMatError as error:
         arguments.usage(str(error))
 

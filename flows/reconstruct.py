@@ -16,17 +16,14 @@ from flows.settings import Settings
 from microscopy.errors import AutoMatError, PotentialError
 from models import denoising
 from planning.planner import Situation, settled
-from planning.records import Branch, Status
-from reconstruction.retrieval import RetrievalOptions
+from planning.records import Branch, Found, Status, in_brief
+from planning.search import Search
 from reporting.result import Result
 from tasks import steps
 from tasks.assembly import RunFiles, assemble_failure, failure
 from tasks.caching import Aside, LibraryRef, PotentialRef, SourceFile
-from tasks.resources import library_ref, potential_ref, source_file
+from tasks.resources import library_ref, planner_ref, potential_ref, source_file
 from tasks.store import Ref, load
-
-WIDE_STRAIN = 0.20
-"""Largest strain of a widened search: pixel sizes in files are off by up to 10 %, scans are sheared by as much."""
 
 KNOWN_FIRST = 0.2
 """By how much surer a structure must be that was made to fit, before it is preferred to a known one."""
@@ -50,36 +47,6 @@ class RunFailedError(AutoMatError):
     def __init__(self, outcome: Outcome) -> None:
         super().__init__(outcome.result.reason)
         self.outcome = outcome
-
-
-@dataclass(frozen=True)
-class Search:
-    """How an attempt searches, which of the hypotheses found it takes, and whether it sees the lattice denoised."""
-
-    options: RetrievalOptions
-    rank: int = 0
-    denoised: bool = False
-
-    def after(self, branch: Branch) -> Search:
-        """Search of the attempt that a branch leads to."""
-        options = self.options
-        match branch:
-            case Branch.REDENOISE:
-                return replace(self, rank=0, denoised=True)
-            case Branch.NEXT_TEMPLATE:
-                return replace(self, rank=self.rank + 1)
-            case Branch.WIDEN_SEARCH:
-                return self._with(replace(options, strain=max(WIDE_STRAIN, options.strain)))
-            case Branch.SUBSTITUTE:
-                return self._with(replace(options, substitute=True))
-            case Branch.TEMPLATE_FREE:
-                return self._with(replace(options, template_free=True))
-            case Branch.DROP_ELEMENT_FILTER:
-                return self._with(replace(options, use_elements=False))
-        raise ValueError(f"{branch} leads to no attempt")
-
-    def _with(self, options: RetrievalOptions) -> Search:
-        return replace(self, options=options, rank=0)
 
 
 @dataclass(frozen=True)
@@ -108,6 +75,7 @@ class Journal:
     stage: str = "ingest"
     micrograph: Ref | None = None
     decisions: list[Ref] = field(default_factory=list)
+    found: list[Found | None] = field(default_factory=list)
     timings: dict[str, float] = field(default_factory=dict)
     notes: dict[str, None] = field(default_factory=dict)
 
@@ -183,6 +151,7 @@ def _run(name: str, source: SourceFile, settings: Settings, journal: Journal) ->
         best.relaxation,
         best.verdict,
         tuple(journal.decisions),
+        tuple(journal.found),
         tuple(f"no energy: {note}" for note in journal.notes),
         Aside(dict(journal.timings)),
     )
@@ -227,13 +196,14 @@ def _attempts(
 
     ``restricted``: the user gave elements or a formula, which the search can drop.
     """
+    planner = planner_ref(settings.planner)
     search = Search(settings.retrieval)
     tried: list[Branch] = []
-    done: list[Attempt] = []
+    made: list[Attempt | None] = []
     likeness = 0.0
     seen: Ref | None = None
     while True:
-        verdict: Ref | None = None
+        attempt: Attempt | None = None
         hypotheses = 0
         try:
             if search.denoised and seen is None:
@@ -242,22 +212,25 @@ def _attempts(
             hypotheses = len(load(candidates).items)
             likeness = max(likeness, load(candidates).likeness)
             rank = search.rank if search.rank < hypotheses else None
-            done.append(_attempt(micrograph, candidates, rank, potential, settings, journal))
-            verdict = done[-1].verdict
+            attempt = _attempt(micrograph, candidates, rank, potential, settings, journal)
         except AutoMatError:
-            if not done:
+            if not made:
                 raise
             logger.debug("attempt %d failed", len(tried) + 1, exc_info=True)
+        made.append(attempt)
         situation = Situation(
             candidates_left=max(0, hypotheses - search.rank - 1),
             element_filter=search.options.use_elements and restricted,
             likeness=likeness,
         )
-        decision = journal.call(steps.plan, verdict, tuple(tried), situation, settings.planner, settings.max_attempts)
+        verdict = attempt.verdict if attempt else None
+        asked = sum(load(each).asked for each in journal.decisions)
+        decision = journal.call(steps.plan, verdict, tuple(tried), situation, planner, settings.max_attempts, asked)
         journal.decisions.append(decision)
         branch = load(decision).branch
         if branch in (Branch.ACCEPT, Branch.GIVE_UP):
-            best = max(done, key=_merit)  # max keeps the first of equals
+            best = max(filter(None, made), key=_merit)  # max keeps the first of equals
+            journal.found = [each and _found(each, each is best) for each in made]
             return _relaxed(best, micrograph, potential, settings, journal)
         tried.append(branch)
         search = search.after(branch)
@@ -302,6 +275,10 @@ def _relaxed(
         return attempt
     verdict = journal.call(steps.verify, micrograph, attempt.candidates, attempt.reconstruction, relaxation)
     return replace(attempt, relaxation=relaxation, verdict=verdict)
+
+
+def _found(attempt: Attempt, kept: bool) -> Found:
+    return in_brief(load(attempt.verdict), load(attempt.reconstruction) if attempt.reconstruction else None, kept)
 
 
 def _merit(attempt: Attempt) -> tuple[int, float]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from microscopy.errors import AutoMatError
 from microscopy.readers import ReadOptions
 from models.denoising import DenoiseOptions
 from models.relaxation import RelaxOptions
-from planning.planner import MAX_ATTEMPTS, Planner
+from planning.planner import MAX_ATTEMPTS
 from reconstruction.retrieval import RetrievalOptions
 
 
@@ -21,6 +22,13 @@ class SettingsError(AutoMatError):
     """A setting is unknown or out of range."""
 
     stage = "settings"
+
+
+def _planner(name: str) -> str:
+    if name not in ("rules", "llm", "none") and not (name.startswith("replay:") and name != "replay:"):
+        message = "unknown planner {name}; choose rules, llm, replay:FILE or none"
+        raise PydanticCustomError("planner", message, {"name": repr(name)})
+    return name
 
 
 class Settings(BaseModel):
@@ -39,7 +47,8 @@ class Settings(BaseModel):
     estimate_pixel_size
         Whether a missing pixel size may be estimated from the best template.
     planner, max_attempts
-        Who decides after a failed check, and how often at most.
+        Who decides after a failed check (``rules``, ``llm``, ``replay:FILE``, ``none``), and how often at most. Which
+        model ``llm`` is, and its key, is no setting of a run: see ``planning.llm.endpoint``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -52,7 +61,7 @@ class Settings(BaseModel):
     potential: str | None = None
     relaxation: bool = True
     estimate_pixel_size: bool = False
-    planner: Planner = "rules"
+    planner: Annotated[str, AfterValidator(_planner)] = "rules"
     max_attempts: int = Field(default=MAX_ATTEMPTS, ge=1, le=MAX_ATTEMPTS)
 
 

@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 from jaxtyping import Float, Int
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import DummySpecies, Lattice, Structure
 
 from library.geometry import OVERLAP_FACTOR, bond_network, closest_contact
 from microscopy.errors import LibraryError
@@ -18,12 +18,23 @@ MAX_SITES = 400
 MAX_LENGTH = 500.0
 """Å; a longer axis is a broken file."""
 
+MIN_SPACING = 0.5
+"""Å between the lattice planes that an axis joins; thinner cells are broken files, and every atom would have thousands
+of neighbours."""
+
+MAX_CELLS = 1e4
+"""Cells that a site may lie away from its own; beyond, its digits are lost or were never meant."""
+
+MIN_VOLUME = 1.0
+"""Å³ of one atom; the densest crystals have 5, so that below this atoms overlap."""
+
 MIN_VACUUM = 5.0
 """Å of empty space that count as vacuum: the gaps inside layered bulk and molecular crystals are 2.5–4 Å."""
 
-TRANSLATION_TOLERANCE = 0.03
+TRANSLATION_TOLERANCES = (0.03, 0.01, 0.003)
 """Å; sites this near an image of another are its copy: above the scatter of relaxed coordinates, below any
-superstructure an image could show."""
+superstructure an image could show. A smaller one is tried where the larger lets only some of a superstructure's
+near-translations pass, which make no lattice."""
 
 REDUCED_TOLERANCE = 1e-3
 """Relative; a cell this close to reduced is left as it is, so that cleaning twice changes nothing."""
@@ -68,14 +79,25 @@ def clean(structure: Structure) -> Structure:
     matrix = structure.lattice.matrix
     if not (np.isfinite(matrix).all() and np.isfinite(structure.frac_coords).all()):
         raise CleaningError("not finite")
-    if structure.lattice.volume < 1.0 or max(structure.lattice.abc) > MAX_LENGTH:
+    if (
+        np.abs(matrix).max() > MAX_LENGTH
+        or max(structure.lattice.abc) > MAX_LENGTH
+        or structure.lattice.volume < 1.0
+        or _spacing(matrix) < MIN_SPACING
+    ):
         raise CleaningError("degenerate or enormous cell", structure.composition.reduced_formula)
-    try:
-        elements = [site.specie.Z for site in structure]
-    except AttributeError as error:
-        raise CleaningError("sites without a chemical element") from error
+    if structure.lattice.volume < MIN_VOLUME * len(structure):
+        raise CleaningError("overlapping atoms", structure.composition.reduced_formula)
+    if any(isinstance(site.specie, DummySpecies) or not hasattr(site.specie, "Z") for site in structure):
+        raise CleaningError("sites without a chemical element", structure.composition.reduced_formula)
+    elements = [site.specie.Z for site in structure]
+    frac = structure.frac_coords
+    if np.abs(frac).max() > MAX_CELLS:
+        raise CleaningError("atoms far outside the cell", structure.composition.reduced_formula)
+    # The search for neighbours fills all cells between the outermost sites: far ones are brought back first.
+    frac = np.where(np.abs(frac) > 1, frac % 1.0, frac)
     # The vacuum axis of a database's cell may be marked aperiodic; here its period tells the vacuum's height.
-    periodic = Structure(Lattice(matrix), elements, structure.frac_coords)
+    periodic = Structure(Lattice(matrix), elements, frac)
     if closest_contact(periodic) < OVERLAP_FACTOR:
         raise CleaningError("overlapping atoms", structure.composition.reduced_formula)
     try:
@@ -85,36 +107,53 @@ def clean(structure: Structure) -> Structure:
     return reduced(primitive(layer))
 
 
+def _spacing(matrix: Float[np.ndarray, "3 3"]) -> float:
+    """Smallest distance in Å between neighbouring lattice planes spanned by two axes."""
+    return float(1 / np.linalg.norm(np.linalg.inv(matrix), axis=0).max())
+
+
 def primitive(layer: Structure) -> Structure:
     """Smallest cell of a slab: pure in-plane translations become lattice vectors, equivalent sites are averaged."""
-    shifts = _pure_translations(layer)
-    if len(shifts) < 2:
-        return layer
+    for tolerance in TRANSLATION_TOLERANCES:
+        shifts = _pure_translations(layer, tolerance)
+        if len(shifts) < 2:
+            return layer
+        smaller = _on_translations(layer, shifts)
+        if smaller is not None:
+            return smaller
+    return layer
+
+
+def _on_translations(layer: Structure, shifts: Float[np.ndarray, "K 2"]) -> Structure | None:
+    """Slab on the lattice of its fractional translations; None when they make no lattice."""
     plane = layer.lattice.matrix[:2, :2]
     cells = np.array(list(itertools.product(range(-1, 2), repeat=2)))
     vectors = (shifts[:, None, :] + cells[None]).reshape(-1, 2) @ plane
     basis = _shortest_pair(vectors, abs(float(np.linalg.det(plane))) / len(shifts))
-    return layer if basis is None else _in_cell(layer, basis, copies=len(shifts))
+    return None if basis is None else _in_cell(layer, basis, copies=len(shifts))
 
 
-def _pure_translations(layer: Structure) -> Float[np.ndarray, "K 2"]:
-    """In-plane fractional translations, zero included, that bring every site onto one of its element."""
+def _pure_translations(layer: Structure, tolerance: float) -> Float[np.ndarray, "K 2"]:
+    """In-plane fractional translations, zero included, that bring every site onto one of its element.
+
+    Exact, however the sites scatter: translations permute the N sites of the rarest element without fixing any, so
+    N times each is a lattice vector.
+    """
     numbers = np.array([site.specie.Z for site in layer])
     plane, height = layer.lattice.matrix[:2, :2], layer.lattice.c
     frac = layer.frac_coords
     values, counts = np.unique(numbers, return_counts=True)
     rarest = np.flatnonzero(numbers == values[np.argmin(counts)])
+    steps = np.rint((frac[rarest] - frac[rarest[0]])[:, :2] * len(rarest)).astype(int) % len(rarest)
     same = numbers[:, None] == numbers[None, :]
+    apart = frac[:, None, :] - frac[None, :, :]
     found = []
-    for target in rarest:
-        shift = frac[target] - frac[rarest[0]]
-        if abs(shift[2]) * height > TRANSLATION_TOLERANCE:
-            continue
-        apart = frac[:, None, :] + shift - frac[None, :, :]
-        apart[..., :2] -= np.rint(apart[..., :2])
-        distance = np.hypot(np.linalg.norm(apart[..., :2] @ plane, axis=-1), apart[..., 2] * height)
-        if np.all(np.where(same, distance, np.inf).min(axis=1) < TRANSLATION_TOLERANCE):
-            found.append(shift[:2] % 1.0)
+    for shift in np.unique(steps, axis=0) / len(rarest):
+        across = apart[..., :2] + shift
+        across -= np.rint(across)
+        distance = np.hypot(np.linalg.norm(across @ plane, axis=-1), apart[..., 2] * height)
+        if np.all(np.where(same, distance, np.inf).min(axis=1) < tolerance):
+            found.append(shift)
     return np.array(found)
 
 
@@ -135,7 +174,7 @@ def reduced(layer: Structure) -> Structure:
     if a @ b > 0:
         # The obtuse right-handed pair of the same two vectors.
         a, b = b, -a
-    return _in_cell(layer, np.array([a, b]), copies=1)
+    return _in_cell(layer, np.array([a, b]), copies=1) or layer
 
 
 def _with_vacuum_last(structure: Structure) -> Structure:
@@ -226,8 +265,11 @@ def _shortest_pair(vectors: Float[np.ndarray, "K 2"], area: float) -> Float[np.n
     return None
 
 
-def _in_cell(layer: Structure, basis: Float[np.ndarray, "2 2"], copies: int) -> Structure:
-    """Put the sites of a slab in another cell of its plane; `copies` sites fall on each new one and are averaged."""
+def _in_cell(layer: Structure, basis: Float[np.ndarray, "2 2"], copies: int) -> Structure | None:
+    """Put the sites of a slab in another cell of its plane; `copies` sites fall on each new one and are averaged.
+
+    None when fewer than `copies` do.
+    """
     cart = layer.cart_coords
     frac = cart[:, :2] @ np.linalg.inv(basis)
     kept: list[int] = []
@@ -243,7 +285,7 @@ def _in_cell(layer: Structure, basis: Float[np.ndarray, "2 2"], copies: int) -> 
         same = [k for k, other in enumerate(left) if layer[other].specie == layer[site].specie and apart[k] < 0.5]
         same = sorted(same, key=lambda k: apart[k])[:copies]
         if len(same) < copies:
-            return layer
+            return None
         mean = np.append(frac[site] + shift[same].mean(axis=0), cart[[left[k] for k in same], 2].mean())
         positions = np.vstack([positions, mean])
         kept.append(site)

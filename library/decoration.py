@@ -1,32 +1,22 @@
 """Structure types and the rules that fill them with elements.
 
-A prototype is one small file in ``library/prototypes``: the geometry of a reference compound in Å, the role of
-each site, and for each role the elements (by charge) that may take it. A decoration is one way of filling the
-roles. The starting cell of a decoration is that of the reference compound, scaled by the ratio of bond lengths.
+A prototype is the geometry of a reference compound in Å, the role of each site, and for each role the elements (by
+charge) that may take it; `library.prototype_files` reads them. A decoration is one way of filling the roles. Its
+starting cell is that of the reference compound, scaled by the ratio of bond lengths.
 """
 
 from __future__ import annotations
 
 import itertools
-import tomllib
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from ase.data import atomic_numbers, covalent_radii
-from pymatgen.core import Element, Lattice, Species, Structure
+from pymatgen.core import Element, Lattice, Structure
 
-from microscopy.errors import LibraryError
 from microscopy.slab import slab
-
-PROTOTYPES = Path(__file__).parent / "prototypes"
-"""Folder of the prototype files."""
-
-GAMMA = {"hexagonal": 120.0, "square": 90.0, "rectangular": 90.0}
-"""Angle between a and b in degrees for each in-plane lattice; hexagonal and square have b = a."""
 
 ANION_RADII = {("H", -1): 1.40, ("C", -4): 1.60, ("N", -3): 1.32, ("Si", -2): 1.70, ("Ge", -2): 1.75}
 """Å, on the scale of Shannon's crystal radii, for ions outside his table: half-lengths of bonds in their salts."""
@@ -87,6 +77,15 @@ class Prototype:
     known: tuple[Known, ...]
     soft: bool = False
 
+    def structure(self, filling: Mapping[str, tuple[str, int]], scale: float) -> Structure:
+        """Return the slab with these elements in its roles, cell and heights scaled from the reference compound."""
+        a, b, gamma = self.cell
+        heights = np.array([z for *_, z in self.sites]) * scale
+        depth = float(np.ptp(heights)) + 20.0
+        lattice = Lattice.from_parameters(a * scale, b * scale, depth, 90, 90, gamma, vesta=True)
+        frac = [[x, y, z / depth + 0.5] for (_, x, y, _), z in zip(self.sites, heights, strict=True)]
+        return slab(Structure(lattice, [filling[role][0] for role, *_ in self.sites], frac))
+
 
 @dataclass(frozen=True)
 class Decoration:
@@ -105,21 +104,7 @@ class Decoration:
         prototype, filling = self.prototype, dict(self.filling)
         wanted = sum(_bond(prototype.radii, filling[i], filling[j]) for i, j in prototype.bonds)
         given = sum(_bond(prototype.radii, prototype.reference[i], prototype.reference[j]) for i, j in prototype.bonds)
-        return _structure(prototype, filling, wanted / given)
-
-
-def read_prototypes(folder: Path = PROTOTYPES) -> tuple[Prototype, ...]:
-    """Read every prototype file of a folder, by name.
-
-    Raises
-    ------
-    LibraryError
-        If a file is not a valid prototype.
-    """
-    prototypes = tuple(_read(path) for path in sorted(folder.glob("*.toml")))
-    if not prototypes:
-        raise LibraryError(f"{folder}: no prototype files (*.toml) here")
-    return prototypes
+        return prototype.structure(filling, wanted / given)
 
 
 def decorations(prototype: Prototype) -> Iterator[Decoration]:
@@ -146,15 +131,6 @@ def _allowed(prototype: Prototype, rule: Rule, filling: Mapping[str, tuple[str, 
     return True
 
 
-def _structure(prototype: Prototype, filling: Mapping[str, tuple[str, int]], scale: float) -> Structure:
-    a, b, gamma = prototype.cell
-    heights = np.array([z for *_, z in prototype.sites]) * scale
-    depth = float(np.ptp(heights)) + 20.0
-    lattice = Lattice.from_parameters(a * scale, b * scale, depth, 90, 90, gamma, vesta=True)
-    frac = [[x, y, z / depth + 0.5] for (_, x, y, _), z in zip(prototype.sites, heights, strict=True)]
-    return slab(Structure(lattice, [filling[role][0] for role, *_ in prototype.sites], frac))
-
-
 def _bond(kind: str, first: tuple[str, int], second: tuple[str, int]) -> float:
     return radius(kind, *first) + radius(kind, *second)
 
@@ -179,47 +155,3 @@ def radius(kind: str, symbol: str, charge: int = 0) -> float:
         if metallic is not None and np.isfinite(float(metallic)):
             return float(metallic)
     return float(covalent_radii[atomic_numbers[symbol]])
-
-
-def _read(path: Path) -> Prototype:
-    try:
-        raw = tomllib.loads(path.read_text(encoding="utf-8"))
-        roles = {role for role, *_ in raw["sites"]}
-        rules = tuple(_rule(block, roles) for block in raw["decorations"])
-        return Prototype(
-            name=raw["name"],
-            title=raw["title"],
-            cell=(float(raw["a"]), float(raw.get("b", raw["a"])), GAMMA[raw["system"]]),
-            sites=tuple((role, float(x), float(y), float(z)) for role, x, y, z in raw["sites"]),
-            radii=raw["radii"],
-            bonds=tuple((i, j) for i, j in raw["bonds"]),
-            reference={role: _ion(text) for role, text in raw["reference"].items()},
-            distinct=bool(raw.get("distinct", True)),
-            rules=rules,
-            known=tuple(Known(k["formula"], float(k["a"]), k.get("b"), k["source"]) for k in raw.get("known", [])),
-            soft=bool(raw.get("soft", False)),
-        )
-    except (KeyError, TypeError, ValueError, OSError) as error:
-        raise LibraryError(f"{path}: not a prototype file: {type(error).__name__}: {error}") from error
-
-
-def _rule(block: Mapping[str, Any], roles: set[str]) -> Rule:
-    filled = {
-        role: tuple((symbol, int(charge)) for charge, symbols in block[role].items() for symbol in symbols.split())
-        for role in block
-        if role not in ("balanced", "ordered")
-    }
-    if set(filled) != roles:
-        raise ValueError(f"the sites have roles {sorted(roles)}, a decoration fills {sorted(filled)}")
-    for symbol, _ in itertools.chain.from_iterable(filled.values()):
-        Element(symbol)
-    ordered = block.get("ordered")
-    return Rule(filled, bool(block.get("balanced", True)), (ordered[0], ordered[1]) if ordered else None)
-
-
-def _ion(text: str) -> tuple[str, int]:
-    """'Mo4+' → ('Mo', 4); 'Mo' → ('Mo', 0)."""
-    if text[-1] not in "+-":
-        return Element(text).symbol, 0
-    species = Species.from_str(text)
-    return species.symbol, int(species.oxi_state or 0)

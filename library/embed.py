@@ -11,38 +11,14 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
-from library.build import MODALITIES, Progress, build_from_entries
-from library.decoration import read_prototypes
-from library.generate import OPTIONS, POTENTIAL, SOFT_OPTIONS, SOFT_POTENTIAL, Generated, generate
-from library.sources import Entry, Refusal
+from library.generate import all_decorations, generate, generation_parameters, write_generated
+from library.prototype_files import read_prototypes
 from microscopy.errors import AutoMatError
 
 SOURCE = "AutoMat prototypes"
 LICENCE = "Apache-2.0"
-
-
-def build_embedded(items: Iterable[Generated], out: Path, progress: Progress | None = None) -> dict[str, Any]:
-    """Write the relaxed decorations of the prototypes as a library; see `library.build.build_library`."""
-    entries = (_entry(item) for item in items)
-    soft = sorted(prototype.name for prototype in read_prototypes() if prototype.soft)
-    parameters = {
-        "potential": POTENTIAL,
-        "max_force": OPTIONS.max_force,
-        "soft": {"prototypes": soft, "potential": SOFT_POTENTIAL, "max_force": SOFT_OPTIONS.max_force},
-        "max_steps": OPTIONS.max_steps,
-    }
-    facts = {"command": "python -m library.embed", "parameters": parameters}
-    return build_from_entries(entries, out, MODALITIES, facts, progress)
-
-
-def _entry(item: Generated) -> Entry | Refusal:
-    if item.structure is None:
-        return Refusal(item.id, item.refusal)
-    return Entry(item.id, item.structure, SOURCE, LICENCE, "", item.prototype)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -53,13 +29,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     began = time.monotonic()
 
-    def report(done: int, total: int, message: str) -> None:
+    def report(message: str, done: int, total: int | None) -> None:
         print(f"{time.monotonic() - began:8.1f} s {done}/{total} {message}", file=sys.stderr, flush=True)
 
     try:
-        items = list(generate(options.work, report))
+        prototypes = read_prototypes()
+        items = list(generate(all_decorations(prototypes), options.work, progress=report))
         if options.out is not None:
-            manifest = build_embedded(items, options.out)
+            facts = {"command": "python -m library.embed", "parameters": generation_parameters(prototypes)}
+            manifest = write_generated(items, options.out, facts, source=SOURCE, licence=LICENCE)
             print(json.dumps({"count": manifest["count"], "refusals": manifest["refusals"]}))
     except AutoMatError as error:
         print(f"{error.stage}: {error}", file=sys.stderr)

@@ -47,19 +47,25 @@ def fingerprint(structure: Structure, optics: Optics) -> Float32[np.ndarray, " D
     return powder_pattern(q, np.abs(structure_factors(structure, indices, optics)) ** 2)
 
 
-def powder_pattern(q: Float[np.ndarray, " K"], power: Float[np.ndarray, " K"]) -> Float32[np.ndarray, " D"]:
-    """Sum the power at spatial frequencies q (1/Å) into bins; square root; unit length (zeros stay zeros)."""
-    position = (q - Q_MIN) / (Q_MAX - Q_MIN) * (FINGERPRINT_SIZE - 1)
+def powder_pattern(q: Float[np.ndarray, "*B K"], power: Float[np.ndarray, " K"]) -> Float32[np.ndarray, "*B D"]:
+    """Sum the power at spatial frequencies q (1/Å) into bins; square root; unit length (zeros stay zeros).
+
+    Several rows of q give the pattern of the same power on several lattices.
+    """
+    position = (q.reshape(-1, q.shape[-1]) - Q_MIN) / (Q_MAX - Q_MIN) * (FINGERPRINT_SIZE - 1)
     low = np.floor(position).astype(int)
     inside = (low >= 0) & (low < FINGERPRINT_SIZE - 1)
-    low, fraction, weight = low[inside], (position - low)[inside], power[inside]
-    pattern = np.bincount(low, weight * (1 - fraction), FINGERPRINT_SIZE)
-    pattern += np.bincount(low + 1, weight * fraction, FINGERPRINT_SIZE)
-    padded = np.pad(pattern, 1)
-    pattern = 0.25 * padded[:-2] + 0.5 * padded[1:-1] + 0.25 * padded[2:]
+    row, node = np.nonzero(inside)
+    low, fraction, weight = low[inside], (position - low)[inside], power[node]
+    cell = row * FINGERPRINT_SIZE + low
+    pattern = np.bincount(cell, weight * (1 - fraction), len(position) * FINGERPRINT_SIZE)
+    pattern += np.bincount(cell + 1, weight * fraction, len(position) * FINGERPRINT_SIZE)
+    padded = np.pad(pattern.reshape(-1, FINGERPRINT_SIZE), ((0, 0), (1, 1)))
+    pattern = 0.25 * padded[:, :-2] + 0.5 * padded[:, 1:-1] + 0.25 * padded[:, 2:]
     pattern = np.sqrt(np.maximum(pattern, 0.0))
-    norm = float(np.linalg.norm(pattern))
-    return (pattern / norm if norm > 0 else pattern).astype(np.float32)
+    norm = np.linalg.norm(pattern, axis=1, keepdims=True)
+    unit = np.divide(pattern, norm, out=pattern, where=norm > 0)
+    return unit.astype(np.float32).reshape(*q.shape[:-1], FINGERPRINT_SIZE)
 
 
 def nodes(cell: Float[np.ndarray, "2 2"], q_max: float = Q_MAX, q_min: float = Q_MIN) -> Int[np.ndarray, "K 2"]:

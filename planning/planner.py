@@ -12,7 +12,7 @@ from typing import Literal
 
 from planning.records import Branch, Decision, Status, Verdict
 
-MAX_ATTEMPTS = 7
+MAX_ATTEMPTS = 8
 """Attempts on one image: the first, one of each branch that changes the search, and one more hypothesis."""
 
 Planner = Literal["rules", "none"]
@@ -32,7 +32,16 @@ STABILITY = frozenset({"distances", "relaxation", "displacement", "relaxed_strai
 AMBIGUITY = frozenset({"margin"})
 """Hypotheses that fit equally well stay so: the honest end is an ambiguous answer with its alternatives."""
 
-FOR_FIT = (Branch.WIDEN_SEARCH, Branch.SUBSTITUTE, Branch.TEMPLATE_FREE, Branch.DROP_ELEMENT_FILTER)
+LARGER = frozenset({"superstructure"})
+"""The structure explains all but weak reflections: of a larger cell."""
+
+FOR_FIT = (
+    Branch.WIDEN_SEARCH,
+    Branch.TRY_SUPERCELL,
+    Branch.SUBSTITUTE,
+    Branch.TEMPLATE_FREE,
+    Branch.DROP_ELEMENT_FILTER,
+)
 """After any other check, the structure does not explain the image: look further, in the order of how often that helps.
 The next hypothesis fits worse."""
 
@@ -40,6 +49,7 @@ ALIKE = 0.9
 """Correlation from which a known structure seen through a distorted scan is not given up for one that is made to fit:
 whatever bends the scan also bends what is made of it, and freedom always fits better."""
 
+FOR_SUPERCELL = (Branch.TRY_SUPERCELL,)
 FOR_STABILITY = (Branch.NEXT_TEMPLATE, Branch.WIDEN_SEARCH)
 
 
@@ -125,8 +135,10 @@ def _remedies(verdict: Verdict | None) -> tuple[Branch, ...]:
         return ()
     if failed & UNSEEN:
         return FOR_LATTICE
-    if failed - STABILITY - AMBIGUITY:
+    if failed - STABILITY - AMBIGUITY - LARGER:
         return FOR_FIT
+    if failed & LARGER:
+        return FOR_SUPERCELL
     return FOR_STABILITY if failed & STABILITY else ()
 
 

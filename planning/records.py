@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from reconstruction.records import Reconstruction
+
 
 class Status(StrEnum):
     """What became of one input."""
@@ -23,6 +25,7 @@ class Branch(StrEnum):
     NEXT_TEMPLATE = "next_template"
     WIDEN_SEARCH = "widen_search"
     SUBSTITUTE = "substitute"
+    TRY_SUPERCELL = "try_supercell"
     TEMPLATE_FREE = "template_free"
     DROP_ELEMENT_FILTER = "drop_element_filter"
     GIVE_UP = "give_up"
@@ -50,9 +53,48 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Found:
+    """What one attempt came to, in brief.
+
+    Attributes
+    ----------
+    formula, template, origin
+        Of the structure, as in ``reconstruction.records.Candidate``; empty when no hypothesis fits.
+    status, confidence
+        Of the verdict.
+    failed
+        Names of the checks that failed.
+    kept
+        Whether this is the attempt that the run's answer is from.
+    """
+
+    formula: str
+    template: str
+    origin: str
+    status: Status
+    confidence: float
+    failed: tuple[str, ...]
+    kept: bool
+
+
+def in_brief(verdict: Verdict, reconstruction: Reconstruction | None, kept: bool) -> Found:
+    """An attempt in brief."""
+    failed = tuple(check.name for check in verdict.checks if not check.passed)
+    if reconstruction is None:
+        return Found("", "", "", verdict.status, verdict.confidence, failed, kept)
+    candidate = reconstruction.candidate
+    formula = str(reconstruction.structure.composition.reduced_formula)
+    return Found(formula, candidate.template, candidate.origin, verdict.status, verdict.confidence, failed, kept)
+
+
+@dataclass(frozen=True)
 class Decision:
-    """One step of the planner: the branch taken, why, and who chose it (``rules``, ``llm``, ``replay``, ``none``)."""
+    """One step of the planner: the branch taken, why, and who chose it (``rules``, ``llm``, ``replay``, ``none``).
+
+    ``asked``: a language model, or its log, was asked; where the rules chose all the same, the reason says why.
+    """
 
     branch: Branch
     reason: str
     chosen_by: str
+    asked: bool = False

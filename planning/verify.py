@@ -14,54 +14,18 @@ from microscopy.slab import plane_cell
 from models.records import Relaxation
 from planning.ambiguity import remedy
 from planning.confidence import confidence, moves
+from planning.limits import LIMITS, STRAIN_OF_A_GUESS, check
 from planning.records import Check, Status, Verdict
 from reconstruction.distortion import deformation
 from reconstruction.hypotheses import lead
 from reconstruction.records import Candidates, Reconstruction
-
-LATTICE_SIGNIFICANCE = 4.0
-"""Strongest reflection over the noise amplitude; noise alone reaches 3.5 once in a hundred images."""
-
-ONE_LATTICE = 0.8
-"""Share of the reflected power on the lattice."""
-
-FIT = 0.97
-"""Correlation of measured and modelled coefficients."""
-
-UNLIKE = 0.85
-"""Correlation below which the image shows something else."""
-
-RESIDUAL = 2.5
-"""Weighted misfit per coefficient: one for a perfect model; a wrong crystal at a good dose has five or more."""
-
-SHIFT = 0.25
-"""Å, largest in-plane move of a site from the hypothesis to the image: the RMSD that counts as success."""
-
-STRAIN = 0.05
-STRAIN_OF_A_GUESS = 0.15
-"""Largest relative deformation between the cell of the hypothesis and that of the crystal, when it is a relaxed
-structure of the material, and when it was made from other elements."""
-
-SCAN = 0.25
-"""Largest distortion of the scan that is taken out: beyond, other crystals are as good an explanation."""
-
-OVERLAP = 0.6
-"""Shortest distance over the sum of the covalent radii."""
-
-MARGIN = 1.5
-"""Log odds over the next different structure."""
-
-DISPLACEMENT = 0.35
-"""Å, largest in-plane move of a site under relaxation."""
-
-RELAXED_STRAIN = 0.06
-"""Largest change of a or b under relaxation."""
-
-FORMATION_ENERGY = 1.0
-"""eV/atom; known monolayers lie below."""
+from reconstruction.substitution import charges_balance
 
 REJECTING = frozenset({"lattice", "one_lattice"})
 """Without these there is no answer to give."""
+
+UNLIKE = 0.85
+"""Correlation below which the image shows something else."""
 
 HOPELESS_CONFIDENCE = 0.02
 """Below, the best that was found is not worth calling likely."""
@@ -100,98 +64,75 @@ def verify(
     checks = [*_lattice_checks(candidates)]
     if reconstruction is None:
         if candidates.lattice is not None:
-            checks.append(Check("template", 0.0, 1.0, False, "templates that fit the lattice of the image"))
+            checks.append(check("template", 0.0))
         return Verdict(tuple(checks), 0.0, Status.REJECTED, _reason(checks))
     checks += _image_checks(candidates, reconstruction)
-    checks += _user_checks(micrograph, reconstruction)
+    checks += _composition_checks(micrograph, reconstruction)
     if relaxation is not None:
         checks += _energy_checks(relaxation)
     probability = confidence(micrograph, candidates, reconstruction)
     status = _status(checks, reconstruction, probability)
     reason = _reason(checks)
     if status is Status.AMBIGUOUS:
-        if all(check.passed for check in checks):
+        if all(each.passed for each in checks):
             reason = f"every check passed, but of answers like this only {probability:.0%} are right"
-        elif any(check.name == "margin" and not check.passed for check in checks):
-            reason = "; ".join(filter(None, (reason, remedy(micrograph, candidates, reconstruction.candidate, MARGIN))))
+        elif any(each.name == "margin" and not each.passed for each in checks):
+            wanted = LIMITS["margin"].value
+            reason = "; ".join(filter(None, (reason, remedy(micrograph, candidates, reconstruction.candidate, wanted))))
     return Verdict(tuple(checks), probability, status, reason)
 
 
 def _lattice_checks(candidates: Candidates) -> list[Check]:
     lattice = candidates.lattice
-    significance = 0.0 if lattice is None else lattice.significance
-    checks = [
-        _at_least("lattice", significance, LATTICE_SIGNIFICANCE, "strongest reflection over the noise amplitude"),
-    ]
-    if lattice is not None:
-        checks.append(
-            _at_least("one_lattice", lattice.share, ONE_LATTICE, "share of the reflected power on one lattice")
-        )
-    return checks
+    if lattice is None:
+        return [check("lattice", 0.0)]
+    return [check("lattice", lattice.significance), check("one_lattice", lattice.share)]
 
 
 def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> list[Check]:
     candidate = reconstruction.candidate
-    margin = lead(candidates, candidate)
     strain = deformation(plane_cell(candidate.structure), candidate.crystal)
-    strain_limit = STRAIN if candidate.origin == "template" else STRAIN_OF_A_GUESS
     return [
-        _at_least("fit", candidate.correlation, FIT, "correlation of the image with the simulated crystal"),
-        _at_most("residual", reconstruction.chi2, RESIDUAL, "misfit of the refined model per coefficient"),
-        _at_most(
-            "shift", float(moves(reconstruction).max()), SHIFT, "largest in-plane move of a site from the template, Å"
-        ),
-        _at_most("strain", strain, strain_limit, "deformation of the template's cell to the crystal's"),
-        _at_most("scan", deformation(candidate.crystal, candidate.cell), SCAN, "distortion of the scan, taken out"),
-        _at_least(
-            "distances",
-            _shortest_distance(reconstruction.symmetrised),
-            OVERLAP,
-            "shortest distance over covalent radii",
-        ),
-        _at_least("margin", min(margin, 1e6), MARGIN, "log odds over the next different structure"),
+        check("fit", candidate.correlation),
+        check("residual", reconstruction.chi2),
+        check("shift", float(moves(reconstruction).max())),
+        check("strain", strain, None if candidate.origin == "template" else STRAIN_OF_A_GUESS),
+        check("scan", deformation(candidate.crystal, candidate.cell)),
+        check("distances", _shortest_distance(reconstruction.symmetrised)),
+        check("superstructure", reconstruction.superstructure),
+        check("margin", min(lead(candidates, candidate), 1e6)),
     ]
 
 
-def _user_checks(micrograph: Micrograph, reconstruction: Reconstruction) -> list[Check]:
-    """What the user said of the specimen, when anything."""
+def _composition_checks(micrograph: Micrograph, reconstruction: Reconstruction) -> list[Check]:
+    """Whether such a compound can be, where none is known, and what the user said of the specimen, when anything."""
     composition = reconstruction.structure.composition
+    checks = []
+    if reconstruction.candidate.origin != "template" and not micrograph.formula:
+        checks.append(check("charge", charges_balance(composition.reduced_formula)))
     if micrograph.formula:
-        agrees = composition.reduced_formula == Composition(micrograph.formula).reduced_formula
+        given = Composition(micrograph.formula).reduced_formula
+        checks.append(check("elements", composition.reduced_formula == given))
     elif micrograph.elements:
-        agrees = {str(element) for element in composition.elements} == set(micrograph.elements)
-    else:
-        return []
-    return [Check("elements", float(agrees), 1.0, agrees, "1 when the answer has the composition that was given")]
+        checks.append(check("elements", {str(each) for each in composition.elements} == set(micrograph.elements)))
+    return checks
 
 
 def _energy_checks(relaxation: Relaxation) -> list[Check]:
     checks = [
-        _at_most("relaxation", 0.0 if relaxation.converged else 1.0, 0.5, "0 when the relaxation converged"),
-        _at_most(
-            "displacement",
-            float(relaxation.displacements.max()),
-            DISPLACEMENT,
-            "largest in-plane move on relaxation, Å",
-        ),
-        _at_most(
-            "relaxed_strain",
-            float(np.abs(relaxation.strain[:2]).max()),
-            RELAXED_STRAIN,
-            "change of a or b on relaxation",
-        ),
+        check("relaxation", not relaxation.converged),
+        check("displacement", float(relaxation.displacements.max())),
+        check("relaxed_strain", float(np.abs(relaxation.strain[:2]).max())),
     ]
     if relaxation.formation_energy_per_atom is not None:
-        checks.append(
-            _at_most("energy", relaxation.formation_energy_per_atom, FORMATION_ENERGY, "formation energy, eV/atom")
-        )
+        checks.append(check("energy", relaxation.formation_energy_per_atom))
     return checks
 
 
 def _status(checks: list[Check], reconstruction: Reconstruction, probability: float) -> Status:
-    failed = {check.name for check in checks if not check.passed}
+    failed = {each.name for each in checks if not each.passed}
     fit = reconstruction.candidate.correlation
-    unlike = fit < UNLIKE or (fit < FIT and probability < HOPELESS_CONFIDENCE)
+    unlike = fit < UNLIKE or (not LIMITS["fit"].passes(fit) and probability < HOPELESS_CONFIDENCE)
     if failed & REJECTING or unlike:
         return Status.REJECTED
     if failed or probability < ACCEPTED_CONFIDENCE:
@@ -200,25 +141,17 @@ def _status(checks: list[Check], reconstruction: Reconstruction, probability: fl
 
 
 def _reason(checks: list[Check]) -> str:
-    failed = [check for check in checks if not check.passed]
+    failed = [each for each in checks if not each.passed]
     if not failed:
         return "every check passed"
-    return "; ".join(_told(check) for check in failed)
+    return "; ".join(_told(each) for each in failed)
 
 
-def _told(check: Check) -> str:
+def _told(failed: Check) -> str:
     """A failed check in words."""
-    if check.name in IN_WORDS:
-        return f"{IN_WORDS[check.name]} ({check.name} {check.value:.3g}, limit {check.limit:.3g})"
-    return f"{check.name}: {check.meaning} is {check.value:.3g}, limit {check.limit:.3g}"
-
-
-def _at_least(name: str, value: float, limit: float, meaning: str) -> Check:
-    return Check(name, float(value), limit, bool(value >= limit), meaning)
-
-
-def _at_most(name: str, value: float, limit: float, meaning: str) -> Check:
-    return Check(name, float(value), limit, bool(value <= limit), meaning)
+    if failed.name in IN_WORDS:
+        return f"{IN_WORDS[failed.name]} ({failed.name} {failed.value:.3g}, limit {failed.limit:.3g})"
+    return f"{failed.name}: {failed.meaning} is {failed.value:.3g}, limit {failed.limit:.3g}"
 
 
 def _shortest_distance(structure: Structure) -> float:

@@ -7,18 +7,21 @@ from itertools import product
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from library.fingerprint import REFERENCE_OPTICS, nodes, powder_pattern
+from library.fingerprint import FINGERPRINT_SIZE, REFERENCE_OPTICS, nodes, powder_pattern
 from library.store import Library
 from microscopy.linear import transfer
 from microscopy.micrograph import Modality
 from reconstruction.measurement import Measurement
 
-CALIBRATED_STRAIN = 0.05
-"""Largest strain that is searched for with the image's own fingerprint; it forgives about a percent of scale, and
-templates that differ by more still resemble the image enough to be among some hundred."""
+SCALE_STEP, FINE_STEP = 0.01, 0.001
+"""Relative steps between scales: as much as a fingerprint forgives, and so fine that the right crystal is matched as
+well as it can be. Between coarse steps it would lose to others of which the right size happens to be a step."""
 
-SCALE_STEP = 0.01
-"""Relative step between scales, as much as a fingerprint forgives."""
+SCALE_RANGE = 0.11
+"""Largest logarithm of a scale that is tried: a pixel size off by 10 %, with what the fingerprint forgives to spare."""
+
+WIDER = 10
+"""Templates compared at every fine scale for each that is kept."""
 
 BASES = [
     basis for basis in np.reshape(list(product((-1, 0, 1), repeat=4)), (-1, 2, 2)) if round(np.linalg.det(basis)) == 1
@@ -36,26 +39,38 @@ def search(
 ) -> tuple[Int64[np.ndarray, " K"], Float32[np.ndarray, " K"]]:
     """Rows of a library whose fingerprints are most like the image's, and how alike, best first.
 
-    Beyond ``CALIBRATED_STRAIN`` every symmetric lattice within the strain of the measured one is tried, at every scale:
-    a scan turns a hexagonal lattice into an oblique one, and its fingerprint into another crystal's.
+    The measured lattice and every symmetric one within the strain of it are tried, at every scale within the strain and
+    ``SCALE_RANGE``: a scan turns a hexagonal lattice into an oblique one, and its fingerprint into another crystal's.
     """
-    indices = nodes(measurement.lattice.vectors, measurement.q_max)
+    vectors = measurement.lattice.vectors
+    indices = nodes(vectors, measurement.q_max)
     power = _power(measurement, indices)
-    metrics = [measurement.lattice.vectors @ measurement.lattice.vectors.T]
-    scales = [1.0]
-    if strain > CALIBRATED_STRAIN:
-        metrics += symmetric_metrics(measurement.lattice.vectors, strain)
-        steps = int(np.log1p(strain) / 2 / SCALE_STEP)
-        scales = np.exp(np.arange(-steps, steps + 1) * SCALE_STEP).tolist()
+    metrics = [vectors @ vectors.T, *symmetric_metrics(vectors, strain)]
+    span = min(np.log1p(strain), SCALE_RANGE)
     best = np.full(len(library), -1.0, dtype=np.float32)
-    for metric in metrics:
-        q = np.sqrt(np.einsum("ki,ij,kj->k", indices, np.linalg.inv(metric), indices))
-        for scale in scales:
-            found, scores = library.search(powder_pattern(q * scale, power), modality, keep, rows)
-            best[found] = np.maximum(best[found], scores)
-    order = np.argsort(-best, kind="stable")[:keep]
-    order = order[best[order] > -1.0]
-    return order, best[order]
+    for pattern in _patterns(metrics, _scales(span, SCALE_STEP), indices, power):
+        found, scores = library.search(pattern, modality, keep, rows)
+        best[found] = np.maximum(best[found], scores)
+    found = np.argsort(-best, kind="stable")[: WIDER * keep]
+    found = found[best[found] > -1.0]
+    fine = _patterns(metrics, _scales(span, FINE_STEP), indices, power)
+    scores = (library.fingerprints(modality)[found] @ fine.T).max(axis=1, initial=-1.0)
+    order = np.argsort(-scores, kind="stable")[:keep]
+    return found[order], scores[order]
+
+
+def _scales(span: float, step: float) -> Float[np.ndarray, " S"]:
+    """Factors from exp(−span) to exp(span), 1 among them."""
+    count = round(span / step)
+    return np.exp(np.arange(-count, count + 1) * step)
+
+
+def _patterns(
+    metrics: list[Float[np.ndarray, "2 2"]], scales: Float[np.ndarray, " S"], indices: np.ndarray, power: np.ndarray
+) -> Float32[np.ndarray, "P D"]:
+    """Fingerprints of an image if its lattice had one of these metrics and scales."""
+    q = np.sqrt(np.einsum("ki,mij,kj->mk", indices, np.linalg.inv(np.array(metrics)), indices))
+    return powder_pattern(scales[:, None, None] * q, power).reshape(-1, FINGERPRINT_SIZE)
 
 
 def image_fingerprint(measurement: Measurement) -> Float32[np.ndarray, " D"]:

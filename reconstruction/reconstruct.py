@@ -17,6 +17,7 @@ from reconstruction.measurement import measure, supercell
 from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
 from reconstruction.refinement import POSITION_PRIOR, SITE_PRIOR, Refinement, refine_positions
 from reconstruction.spectrum import pixel_size
+from reconstruction.superstructure import find_superstructure
 from reconstruction.symmetry import layer_symmetry
 
 AVERAGE_STEP = 0.1
@@ -50,7 +51,9 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         raise ReconstructionError(f"{micrograph.source}: no hypothesis of rank {rank + 1} to reconstruct")
     candidate = candidates.items[rank]
     prior = POSITION_PRIOR if candidate.origin == "template" else SITE_PRIOR
-    refined = refine_positions(candidate, measure(micrograph, candidates.lattice), prior)
+    measurement = measure(micrograph, candidates.lattice)
+    refined = refine_positions(candidate, measurement, prior)
+    larger = find_superstructure(measurement, candidate.cell)
     scale, shear = calibration(candidate)
     structure = _slab(candidate, refined.frac, candidate.cell)
     regular = _slab(candidate, refined.frac, candidate.crystal)
@@ -83,6 +86,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         z_source="bond lengths" if candidate.origin == "free" else "template",
         warnings=candidates.lattice.warnings,
         chi2=refined.chi2,
+        superstructure=larger.significance if larger else 0.0,
     )
 
 

@@ -216,6 +216,8 @@ class Reconstruction:
         Where z comes from: ``"template"``, ``"bond lengths"`` or ``"relaxation"``; never measured.
     defects
         Point defects; None when nobody looked for them.
+    superstructure
+        −log₁₀ of the probability that the image has no larger cell than this one; ``reconstruction.superstructure``.
     """
 
     structure: Structure
@@ -239,4 +241,5 @@ class Reconstruction:
     warnings: tuple[str, ...] = ()
     chi2: float = 1.0
     defects: PointDefects | None = None
+    superstructure: float = 0.0
     symmetry_plateau: tuple[float, float] | None = None

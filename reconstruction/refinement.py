@@ -8,10 +8,11 @@ The inverse of the normal matrix is the covariance of the result.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Complex, Float, Int
+from pymatgen.core import Structure
 
 from library.fingerprint import nodes
 from microscopy.linear import scattering
@@ -144,6 +145,20 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
         chi2=float((np.abs(c - model) ** 2 * weights).mean()),
         log_likelihood=gain - 0.5 * float((moved**2).sum()) / prior**2,
         correlation=correlation(gain, c, weights, noise),
+    )
+
+
+def with_sites_refined(candidate: Candidate, measurement: Measurement) -> Candidate:
+    """A hypothesis that was made, not known, with its sites where the image has them; as likely as that makes it."""
+    refined = refine_positions(candidate, measurement, SITE_PRIOR)
+    slab = candidate.structure
+    frac = np.column_stack([refined.frac, slab.frac_coords[:, 2]])
+    return replace(
+        candidate,
+        structure=Structure(slab.lattice, slab.species, frac),
+        shift=refined.shift,
+        log_likelihood=max(candidate.log_likelihood, refined.log_likelihood),
+        correlation=max(candidate.correlation, refined.correlation),
     )
 
 

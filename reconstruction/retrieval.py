@@ -7,17 +7,19 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pymatgen.core import Composition
 
+from library.records import Template
 from library.store import Library
 from microscopy.micrograph import Micrograph, Modality
 from reconstruction.alignment import align
 from reconstruction.drift import find_lattice_with_jitter
-from reconstruction.hypotheses import Proposal, margin, ranked, register
+from reconstruction.hypotheses import LEADING, Proposal, log_posterior, margin, ranked, register
 from reconstruction.lattice import find_lattice, sharpened
 from reconstruction.measurement import Measurement, measure
 from reconstruction.query import search
 from reconstruction.records import Candidates
 from reconstruction.spectrum import highest_frequency
 from reconstruction.substitution import substitutions
+from reconstruction.superstructure import superstructures
 from reconstruction.template_free import build_free
 
 
@@ -37,6 +39,8 @@ class RetrievalOptions:
         Candidates returned.
     substitute
         Whether structures of other elements are tried with the elements that the user gave.
+    supercells
+        Whether larger cells of known structures are tried.
     template_free
         Whether structures are built from the image alone, with the elements that the user gave.
     use_elements
@@ -50,6 +54,7 @@ class RetrievalOptions:
     strain: float = 0.04
     keep: int = 10
     substitute: bool = False
+    supercells: bool = False
     template_free: bool = False
     use_elements: bool = True
     exclude: tuple[str, ...] = ()
@@ -96,7 +101,12 @@ def retrieve(
     if lattice is None:
         return Candidates((), None, 0.0, len(rows))
     measurement = measure(micrograph, lattice)
-    candidates = register(_templates(measurement, library, rows, micrograph.modality, options), measurement)
+    fitting, others = _templates(measurement, library, rows, micrograph.modality, options)
+    candidates = register(fitting, measurement)
+    if options.supercells:
+        leading = sorted(candidates, key=log_posterior, reverse=True)[:LEADING]
+        sign_free = micrograph.modality is Modality.UNKNOWN
+        candidates += superstructures(leading, others, measurement, options.strain, sign_free)
     searched = len(rows)
     if options.substitute and (elements or formula):
         kinds = len(Composition(formula)) if formula else len(set(elements or ()))
@@ -111,13 +121,15 @@ def retrieve(
 
 def _templates(
     measurement: Measurement, library: Library, rows: np.ndarray, modality: Modality, options: RetrievalOptions
-) -> list[Proposal]:
-    """Templates whose cell fits, those first that explain most of the image."""
+) -> tuple[list[Proposal], list[Template]]:
+    """Templates whose cell fits, those first that explain most of the image; and those alike whose cell does not."""
     shortlist, scores = search(measurement, library, modality, options.strain, options.shortlist, rows)
-    proposals = []
+    proposals, others = [], []
     for row, score in zip(shortlist, scores, strict=True):
         template = library.template(int(row))
         found = align(template.structure, measurement, options.strain, modality is Modality.UNKNOWN)
         if found:
             proposals.append(Proposal(template, template.structure, "template", float(score), found))
-    return sorted(proposals, key=lambda each: -each.alignments[0].gain)[: options.refine]
+        else:
+            others.append(template)
+    return sorted(proposals, key=lambda each: -each.alignments[0].gain)[: options.refine], others

@@ -32,7 +32,7 @@ from reconstruction.hypotheses import Proposal, from_middle, log_posterior, regi
 from reconstruction.measurement import Measurement
 from reconstruction.query import image_fingerprint
 from reconstruction.records import Candidate
-from reconstruction.refinement import SITE_PRIOR, refine_positions
+from reconstruction.refinement import with_sites_refined
 
 STRETCH = 0.15
 """Largest difference of a cell from the known structure's, once that is scaled by the sizes of the atoms."""
@@ -136,7 +136,7 @@ def substitutions(
             )
     proposals.sort(key=lambda each: -each.alignments[0].gain)
     candidates = sorted(register(proposals, measurement), key=log_posterior, reverse=True)
-    return [_with_sites_refined(each, measurement) for each in candidates[:REFINED]]
+    return [with_sites_refined(each, measurement) for each in candidates[:REFINED]]
 
 
 def bond_prior(structure: Structure, known: Structure) -> float:
@@ -146,12 +146,15 @@ def bond_prior(structure: Structure, known: Structure) -> float:
 
 
 @lru_cache(maxsize=4096)
-def charge_prior(formula: str) -> float:
-    """Log prior of a stoichiometry: whether usual oxidation states of its elements balance."""
+def charges_balance(formula: str) -> bool:
+    """Whether usual oxidation states of its elements balance in a stoichiometry; they do in an element."""
     composition = Composition(formula)
-    if len(composition) == 1 or composition.oxi_state_guesses(max_sites=MOST_IONS):
-        return 0.0
-    return float(np.log(UNBALANCED))
+    return len(composition) == 1 or bool(composition.oxi_state_guesses(max_sites=MOST_IONS))
+
+
+def charge_prior(formula: str) -> float:
+    """Log prior of a stoichiometry."""
+    return 0.0 if charges_balance(formula) else float(np.log(UNBALANCED))
 
 
 def _contacts(structure: Structure) -> Float[np.ndarray, " N"]:
@@ -258,17 +261,3 @@ def _same(first: _Trial, second: _Trial) -> bool:
     if not np.array_equal(np.sort(first.numbers), np.sort(second.numbers)):
         return False
     return float(np.sqrt(np.mean((first.heights - second.heights) ** 2))) < SAME_HEIGHT
-
-
-def _with_sites_refined(candidate: Candidate, measurement: Measurement) -> Candidate:
-    """The hypothesis with its sites where the image has them, as likely as that makes it."""
-    refined = refine_positions(candidate, measurement, SITE_PRIOR)
-    slab = candidate.structure
-    frac = np.column_stack([refined.frac, slab.frac_coords[:, 2]])
-    return replace(
-        candidate,
-        structure=Structure(slab.lattice, slab.species, frac),
-        shift=refined.shift,
-        log_likelihood=max(candidate.log_likelihood, refined.log_likelihood),
-        correlation=max(candidate.correlation, refined.correlation),
-    )

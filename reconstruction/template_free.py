@@ -11,12 +11,11 @@ What the image does not say is a log prior beside the likelihood, never in it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from ase.data import atomic_numbers
-from jaxtyping import Int
 from pymatgen.core import Composition, Element, Lattice, Structure
 
 from library.fingerprint import fingerprint
@@ -33,6 +32,7 @@ from reconstruction.query import image_fingerprint
 from reconstruction.records import Candidate
 from reconstruction.refinement import refine_positions
 from reconstruction.registration import ROTATIONS
+from reconstruction.superstructure import superlattices
 
 SUPERCELLS = (1, 2, 3, 4)
 """Sizes of the cell, in cells of the projection, that are tried until one holds whole formula units."""
@@ -141,21 +141,13 @@ def _columns(
 ) -> tuple[Deconvolution, list[Assignment]]:
     """Columns and their fillings in the smallest cell that can be filled."""
     for index in SUPERCELLS:
-        for matrix in _superlattices(index):
+        for matrix in superlattices(index):
             signs = (1.0, -1.0) if sign_free else (1.0,)
             found = min((deconvolve(measurement, elements, matrix, sign) for sign in signs), key=lambda d: d.chi2)
             assignments = assign(found, elements, formula, modality, PROPOSED)
             if assignments:
                 return found, [each for each in assignments if each.merit > assignments[0].merit - UNLIKELY]
     return found, []
-
-
-def _superlattices(index: int) -> Iterator[Int[np.ndarray, "2 2"]]:
-    """Every superlattice of an index once (Hermite normal form)."""
-    for p in range(1, index + 1):
-        if index % p == 0:
-            for r in range(index // p):
-                yield np.array([[p, r], [0, index // p]])
 
 
 def _with_heights(
@@ -169,7 +161,7 @@ def _with_heights(
     base, kinds = np.vstack(positions), np.array(numbers)
     arrangements: list[tuple[float, Heights, np.ndarray, np.ndarray, np.ndarray]] = []
     for index in (1, 2) if doubled and len(kinds) <= ATOMS_DOUBLED else (1,):
-        for matrix in _superlattices(index):
+        for matrix in superlattices(index):
             cell = matrix @ found.cell
             moves = np.array([(i, j) for i in range(matrix[0, 0]) for j in range(matrix[1, 1])]) @ found.cell
             sites = (base[None] + moves[:, None]).reshape(-1, 2)

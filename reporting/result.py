@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from itertools import zip_longest
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -15,7 +17,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict
 from microscopy.errors import AutoMatError
 from microscopy.micrograph import Micrograph
 from models.records import Denoised, Relaxation
-from planning.records import Decision, Status, Verdict
+from planning.records import Decision, Found, Status, Verdict
 from reconstruction.records import Candidate, Candidates, ImageLattice, PointDefects, Reconstruction
 
 SCHEMA = 1
@@ -131,12 +133,25 @@ class CalibrationResult(_Record):
     warning: str | None
 
 
+class FoundResult(_Record):
+    """What one attempt came to."""
+
+    formula: str
+    template: str
+    origin: str
+    status: Status
+    confidence: Number
+    failed: tuple[str, ...]
+    kept: bool
+
+
 class AttemptResult(_Record):
-    """One step of the planner."""
+    """One step of the planner, and what it was about: None when a stage of the attempt failed."""
 
     branch: str
     reason: str
     chosen_by: str
+    found: FoundResult | None = None
 
 
 class ErrorResult(_Record):
@@ -259,6 +274,7 @@ def build_result(
     alternatives: Sequence[Candidate] = (),
     relaxation: Relaxation | None = None,
     decisions: Sequence[Decision] = (),
+    found: Sequence[Found | None] = (),
     timings: Mapping[str, float] | None = None,
     versions: Mapping[str, str] | None = None,
     warnings: Sequence[str] = (),
@@ -273,8 +289,8 @@ def build_result(
         What each stage returned; None where the run did not get so far or a stage was switched off.
     alternatives
         The other explanations worth writing, best first; the n-th is expected in ``alternatives/n.cif``.
-    decisions
-        Steps of the planner in order.
+    decisions, found
+        Steps of the planner in order, and what each of them was about.
     timings
         Seconds per stage.
     versions
@@ -307,7 +323,7 @@ def build_result(
             for c in verdict.checks
         ),
         calibration=_calibration(micrograph, reconstruction),
-        attempts=tuple(AttemptResult(branch=d.branch, reason=d.reason, chosen_by=d.chosen_by) for d in decisions),
+        attempts=_attempts(decisions, found),
         error=None,
         timings_s=dict(timings or {}),
         versions=dict(versions or {}),
@@ -343,10 +359,22 @@ def failed_result(
         energy=None,
         checks=(),
         calibration=CalibrationResult(scale=None, shear=None, warning=None),
-        attempts=tuple(AttemptResult(branch=d.branch, reason=d.reason, chosen_by=d.chosen_by) for d in decisions),
+        attempts=_attempts(decisions),
         error=ErrorResult(stage=stage, type=type(error).__name__, message=message),
         timings_s=dict(timings or {}),
         versions=dict(versions or {}),
+    )
+
+
+def _attempts(decisions: Sequence[Decision], found: Sequence[Found | None] = ()) -> tuple[AttemptResult, ...]:
+    return tuple(
+        AttemptResult(
+            branch=decision.branch,
+            reason=decision.reason,
+            chosen_by=decision.chosen_by,
+            found=FoundResult(**asdict(about)) if about else None,
+        )
+        for decision, about in zip_longest(decisions, found)
     )
 
 

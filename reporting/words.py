@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 
 from planning.records import Branch, Status
-from reporting.result import DefectsResult, Result
+from reporting.result import AttemptResult, DefectsResult, Result
 
 _SPACE = "\N{NO-BREAK SPACE}"
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
@@ -16,6 +17,7 @@ BRANCHES = {
     Branch.REDENOISE: "Looked for the lattice in the denoised image",
     Branch.NEXT_TEMPLATE: "Tried the next template",
     Branch.WIDEN_SEARCH: "Widened the search",
+    Branch.TRY_SUPERCELL: "Tried larger cells of known structures",
     Branch.SUBSTITUTE: "Tried known structures with the elements given",
     Branch.TEMPLATE_FREE: "Built structures from the image alone",
     Branch.DROP_ELEMENT_FILTER: "Searched without the element filter",
@@ -94,6 +96,24 @@ def measured(value: float, error: float | None, unit: str = "") -> str:
     shown = f"{error:.{decimals}f}"
     between = f"{unit if unit == '°' else ''}{_SPACE}±{_SPACE}"
     return f"{value:.{decimals}f}{between}{shown}{tail}"
+
+
+def attempt(step: AttemptResult) -> str:
+    """Say what an attempt came to: the structure, how sure that is, and which checks it failed."""
+    found = step.found
+    if found is None:
+        return "A stage of this attempt failed."
+    if not found.formula:
+        return f"No structure fits: {_listed(found.failed)} failed."
+    known = f" ({found.template})" if found.template else ""
+    made = "" if found.origin == "template" else f", {ORIGINS[found.origin]}"
+    outcome = f"{_listed(found.failed)} failed" if found.failed else "every check passed"
+    return f"{formula(found.formula)}{known}{made}: {outcome}; confidence {percent(found.confidence)}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    words = [name.replace("_", " ") for name in names]
+    return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
 
 
 def title(result: Result) -> str:

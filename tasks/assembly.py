@@ -13,7 +13,7 @@ from pymatgen.core import Composition
 from microscopy.errors import AutoMatError
 from microscopy.micrograph import Micrograph
 from models.records import Denoised, Relaxation
-from planning.records import Decision, Status, Verdict
+from planning.records import Decision, Found, Status, Verdict
 from reconstruction.records import Candidate, Candidates, Reconstruction
 from reporting.result import ErrorResult, Result
 from tasks.caching import DISTRIBUTION
@@ -73,10 +73,11 @@ def assemble(
     relaxation: Relaxation | None,
     verdict: Verdict,
     decisions: Sequence[Decision],
+    found: Sequence[Found | None],
     notes: Sequence[str],
     timings: Mapping[str, float],
 ) -> RunFiles:
-    """Render a run that reached a verdict; ``notes`` join its warnings."""
+    """Render a run that reached a verdict; ``found``: what each decision was about; ``notes`` join its warnings."""
     from reconstruction.cif import checked_cif, structure_cif
     from reporting.overlay import Registration, overlay_png
     from reporting.report import render_report
@@ -93,6 +94,7 @@ def assemble(
         alternatives=others,
         relaxation=relaxation,
         decisions=decisions,
+        found=found,
         timings=timings,
         versions=versions(),
         warnings=(*(contradictions(micrograph, reconstruction) if reconstruction else ()), *notes),

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from microscopy.errors import LibraryError, ReadError
 from tasks.caching import LibraryRef, PotentialRef, SourceFile
+from tasks.store import cache_folder
+
+if TYPE_CHECKING:
+    from planning.llm.decide import Adviser
+    from planning.planner import Planner
+
+LLM_LOG = Path("planner") / "llm.jsonl"
+"""Where in the cache folder the exchanges with a language model are logged."""
 
 
 def source_file(path: Path) -> SourceFile:
@@ -58,3 +66,18 @@ def potential_ref(wanted: str | None) -> PotentialRef:
 
     found = potentials.load_potential(wanted)
     return PotentialRef(wanted, found.name, found.checkpoint, found.fallback)
+
+
+def planner_ref(wanted: str) -> Planner | Adviser:
+    """Prepare a planner by its name in the settings.
+
+    Raises
+    ------
+    LlmError
+        If no language model is configured, or the log to replay cannot be read.
+    """
+    if wanted == "rules" or wanted == "none":
+        return wanted
+    from planning.llm.decide import adviser
+
+    return adviser(wanted, cache_folder() / LLM_LOG)

@@ -13,6 +13,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from prefect import Task, task
+from prefect.transactions import get_transaction
 
 from tasks.caching import Aside, LibraryRef, PotentialRef, SourceFile, cache_key
 from tasks.resources import open_library
@@ -22,8 +23,9 @@ if TYPE_CHECKING:
     from microscopy.readers import ReadOptions
     from models.denoising import DenoiseOptions
     from models.relaxation import RelaxOptions
+    from planning.llm.decide import Adviser
     from planning.planner import Planner, Situation
-    from planning.records import Branch
+    from planning.records import Branch, Found
     from reconstruction.retrieval import RetrievalOptions
 
 RETRY_DELAYS = (1.0, 5.0)
@@ -153,12 +155,25 @@ def verify(micrograph: Ref, candidates: Ref, reconstruction: Ref | None, relaxat
 
 @step("plan")
 def plan(
-    verdict: Ref | None, tried: tuple[Branch, ...], situation: Situation, planner: Planner, max_attempts: int
+    verdict: Ref | None,
+    tried: tuple[Branch, ...],
+    situation: Situation,
+    planner: Planner | Adviser,
+    max_attempts: int,
+    asked: int = 0,
 ) -> Any:
-    """Choose what follows an attempt."""
-    from planning import planner as module
+    """Choose what follows an attempt; ``asked``: how often an adviser was asked in this run.
 
-    return module.plan(_loaded(verdict), tried, situation, planner, max_attempts)
+    What an adviser chose is kept like any result. What the rules chose for want of its answer is not: the next run of
+    the same input asks again.
+    """
+    from planning.llm import decide as module
+
+    decision = module.decide(_loaded(verdict), tried, situation, planner, max_attempts, asked)
+    transaction = get_transaction()
+    if transaction and decision.asked and decision.chosen_by == "rules":
+        transaction.write_on_commit = False
+    return decision
 
 
 @step("report")
@@ -171,6 +186,7 @@ def report(
     relaxation: Ref | None,
     verdict: Ref,
     decisions: tuple[Ref, ...],
+    found: tuple[Found | None, ...],
     notes: tuple[str, ...],
     timings: Aside,
 ) -> Any:
@@ -185,6 +201,7 @@ def report(
         relaxation=_loaded(relaxation),
         verdict=load(verdict),
         decisions=[load(decision) for decision in decisions],
+        found=found,
         notes=notes,
         timings=timings.value,
     )

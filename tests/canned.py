@@ -76,6 +76,7 @@ class Science:
             denoised is None,
             options.strain,
             options.use_elements,
+            options.supercells,
             options.substitute,
             options.template_free,
             options.exclude,

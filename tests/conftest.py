@@ -11,7 +11,7 @@ import pytest
 
 _HOME = tempfile.TemporaryDirectory(prefix="automat-tests-", ignore_cleanup_errors=True)
 
-for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
+for _name in [name for name in os.environ if name.startswith(("PREFECT_", "AUTOMAT_LLM_"))]:
     del os.environ[_name]
 os.environ |= {
     "AUTOMAT_CACHE": str(Path(_HOME.name) / "cache"),

@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 
 from microscopy.micrograph import Micrograph
 from models.records import Denoised, Relaxation
-from planning.records import Branch, Check, Decision, Status, Verdict
+from planning.records import Branch, Check, Decision, Found, Status, Verdict
 from reconstruction.records import Candidate, Candidates, ImageLattice, PointDefect, PointDefects, Reconstruction
 from reporting.result import Result, build_result
 
@@ -170,6 +170,14 @@ def decisions() -> tuple[Decision, ...]:
     return (
         Decision(Branch.REDENOISE, "correlation 0.71 is below 0.9 while the lattice is significant", "rules"),
         Decision(Branch.ACCEPT, "all checks passed", "rules"),
+    )
+
+
+def found() -> tuple[Found, ...]:
+    """What each of the decisions was about."""
+    return (
+        Found("MoSe2", "2dm-3594", "template", Status.AMBIGUOUS, 0.31, ("fit", "position precision"), False),
+        Found("MoS2", "2dm-3150", "template", Status.ACCEPTED, 0.93, (), True),
     )
 
 

@@ -97,3 +97,31 @@ def displaced(structure, sigma, seed):
     coords = structure.cart_coords.copy()
     coords[:, :2] += np.random.default_rng(seed).normal(0.0, sigma, (len(structure), 2))
     return Structure(structure.lattice, structure.species, coords, coords_are_cartesian=True)
+
+
+@st.composite
+def corrupted(draw, content):
+    """The bytes of a file after one to four accidents: cut, a part lost, doubled or overwritten."""
+    data = bytearray(content)
+    for _ in range(draw(st.integers(1, 4))):
+        begin = draw(st.integers(0, len(data)))
+        end = min(len(data), begin + draw(st.integers(0, 40)))
+        accident = draw(st.sampled_from(("cut", "lose", "double", "overwrite", "number")))
+        if accident == "cut":
+            del data[begin:]
+        elif accident == "lose":
+            del data[begin:end]
+        elif accident == "double":
+            data[end:end] = data[begin:end] * draw(st.integers(1, 3))
+        elif accident == "overwrite":
+            data[begin:end] = draw(st.binary(max_size=40))
+        else:
+            data[begin:end] = draw(st.sampled_from((b" nan ", b" inf ", b"-1", b"1e300", b"99999999999", b"0", b"()")))
+    return bytes(data)
+
+
+def json_values():
+    """Any JSON, NaN included, with the numbers that break things."""
+    numbers = st.sampled_from([0, -1, 10**30, 1e-300, 1e300]) | st.floats()
+    leaves = st.none() | st.booleans() | numbers | st.text(max_size=5)
+    return st.recursive(leaves, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner))

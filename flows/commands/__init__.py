@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flows.commands import library, train
+from flows.commands import library, potentials, references, train
 
-GROUPS = {"library": library.app, "train": train.app}
+GROUPS = {"library": library.app, "potentials": potentials.app, "references": references.app, "train": train.app}
 """Name on the command line → its commands."""

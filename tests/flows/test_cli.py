@@ -57,7 +57,9 @@ def one_line(result: Result) -> str:
         (["--pixel-size", "0.1,0.1,0.1"], "pixel-size"),
         (["--pixel-size", "nan"], "pixel-size"),
         (["--modality", "sem"], "idpc"),
-        (["--planner", "llm"], "not available yet"),
+        (["--planner", "llm"], "no language model is configured: set AUTOMAT_LLM_BASE_URL"),
+        (["--planner", "replay:missing.jsonl"], "missing.jsonl"),
+        (["--planner", "replay:"], "unknown planner"),
         (["--planner", "dice"], "unknown planner"),
         (["--frame", "-1"], "frame"),
         (["--config", "missing.toml"], "missing.toml"),
@@ -73,7 +75,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(arguments: list[str], told: str
 
 
 @pytest.mark.parametrize(
-    "text", ["reed = 1", "[retrieval]\nstrain = 'wide'", "planner = 'llm'", "max_attempts = 99", "[["]
+    "text", ["reed = 1", "[retrieval]\nstrain = 'wide'", "planner = 'dice'", "max_attempts = 99", "[["]
 )
 def test_a_wrong_configuration_is_wrong_usage(text: str, automat: Any, tmp_path: Path) -> None:
     (tmp_path / "automat.toml").write_text(text)

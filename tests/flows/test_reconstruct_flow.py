@@ -121,6 +121,7 @@ def test_a_bad_fit_is_retried_within_bounds_and_the_best_attempt_is_kept(
             judged(Status.REJECTED, "fit", confidence=0.1),
             judged(Status.REJECTED, "fit", confidence=0.1),
             judged(Status.REJECTED, "fit", confidence=0.1),
+            judged(Status.REJECTED, "fit", confidence=0.1),
         ]
     )
     science.judge = lambda _: next(verdicts)
@@ -132,14 +133,20 @@ def test_a_bad_fit_is_retried_within_bounds_and_the_best_attempt_is_kept(
         "widen_search",
         "next_template",
         "next_template",
+        "try_supercell",
         "substitute",
         "template_free",
         "drop_element_filter",
         "give_up",
     ]
-    first, wide, guess, free, _ = science.searches
+    found = [each["found"] for each in document(outcome)["attempts"]]
+    assert [each["kept"] for each in found] == [False, True, *[False] * 6]
+    assert found[0]["failed"] == ["fit"]
+    assert found[1] | {"status": "ambiguous", "confidence": 0.6, "failed": ["energy"]} == found[1]
+    first, wide, larger, guess, free, _ = science.searches
     assert wide.strain > first.strain
-    assert [each.substitute for each in science.searches] == [False, False, True, True, True]
+    assert (wide.supercells, larger.supercells) == (False, True)
+    assert [each.substitute for each in science.searches] == [False, False, False, True, True, True]
     assert (guess.template_free, free.template_free) == (False, True)
 
 
@@ -162,6 +169,7 @@ def test_dropping_the_element_filter_is_said(science: Science, image: Path, tmp_
     told = document(run(image, tmp_path, read={"elements": ("B", "N")}))
     assert [each["branch"] for each in told["attempts"]] == [
         "widen_search",
+        "try_supercell",
         "substitute",
         "template_free",
         "drop_element_filter",

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Composition
 
-from library.decoration import decorations, radius, read_prototypes
+from library.decoration import decorations, radius
 from library.geometry import OVERLAP_FACTOR, bond_network, closest_contact
-from microscopy.errors import LibraryError
+from library.prototype_files import read_prototypes
 
 PROTOTYPES = read_prototypes()
 ALL = [decoration for prototype in PROTOTYPES for decoration in decorations(prototype)]
@@ -57,15 +57,3 @@ def test_radii():
     assert np.isclose(radius("covalent", "C"), 0.76)
     assert np.isclose(radius("metallic", "Ti"), 1.47)
     assert np.isclose(radius("metallic", "O"), radius("covalent", "O"))
-
-
-@pytest.mark.parametrize("text", ["", "name = 1", 'name = "x"\ntitle = ""\nsystem = "cubic"\na = 1\nsites = []'])
-def test_a_broken_prototype_file_is_named(tmp_path, text):
-    (tmp_path / "x.toml").write_text(text)
-    with pytest.raises(LibraryError, match=r"x\.toml"):
-        read_prototypes(tmp_path)
-
-
-def test_a_folder_without_prototypes_is_refused(tmp_path):
-    with pytest.raises(LibraryError, match="no prototype files"):
-        read_prototypes(tmp_path)

@@ -11,9 +11,10 @@ import pytest
 from pymatgen.core import Composition
 
 from library.cleaning import clean
-from library.decoration import Known, Prototype, read_prototypes
+from library.decoration import Known, Prototype
 from library.folder import MANIFEST, verify
 from library.geometry import OVERLAP_FACTOR, closest_contact
+from library.prototype_files import read_prototypes
 from library.store import EMBEDDED, Library
 from microscopy.micrograph import Modality
 

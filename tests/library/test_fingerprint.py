@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from images import graphene, mos2, mos2_1t, oblique, tin_sulfide
 
 from library.fingerprint import FINGERPRINT_SIZE, fingerprint, fingerprints, nodes, powder_pattern
+from library.store import open_libraries
 from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
@@ -36,6 +37,14 @@ def test_invariant_to_origin_cell_and_handedness(name, shift, supercell):
     assert fingerprint(changed, Optics()) @ fingerprint(structure, Optics()) == pytest.approx(1.0, abs=1e-4)
 
 
+@pytest.mark.parametrize("modality", [Modality.IDPC, Modality.HAADF])
+def test_the_numbers_are_those_stored_under_this_version(modality):
+    library = open_libraries(None)
+    rows = range(0, len(library), 60)
+    again = fingerprints([library.template(row).structure for row in rows], modality)
+    assert again == pytest.approx(library.fingerprints(modality)[list(rows)], abs=1e-6)
+
+
 def test_different_crystals_differ():
     table = fingerprints(list(ALL.values()), Modality.IDPC)
     overlap = table @ table.T
@@ -48,6 +57,14 @@ def test_nodes_are_one_of_each_friedel_pair():
     assert not any((-h, -k) in found for h, k in found)
     area = abs(np.linalg.det(cell))
     assert len(found) == pytest.approx(np.pi * 1.5**2 * area / 2, rel=0.05)
+
+
+def test_patterns_on_several_lattices_are_those_on_each():
+    rng = np.random.default_rng(1)
+    q, power = rng.uniform(0, 2.2, (2, 3, 40)), rng.random(40)
+    together = powder_pattern(q, power)
+    assert together.shape == (2, 3, FINGERPRINT_SIZE)
+    assert together[1, 2] == pytest.approx(powder_pattern(q[1, 2], power), abs=1e-7)
 
 
 def test_an_empty_pattern_stays_empty():

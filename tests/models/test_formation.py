@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +12,10 @@ from microscopy.errors import PotentialError
 from microscopy.slab import slab
 from models import formation
 from models.formation import (
-    SHIPPED,
     ElementalReference,
     References,
     elemental_references,
     formation_energy_per_atom,
-    ground_state,
-    main,
     relax,
 )
 from models.potentials import Potential, load_potential
@@ -66,60 +62,6 @@ def test_scales_are_not_mixed(sevennet: Potential, tiny: Potential) -> None:
         formation_energy_per_atom(-7.0, Composition("Al"), sevennet, elemental_references(["Al"], tiny))
 
 
-def test_shipped_references_belong_to_the_embedded_weights(sevennet: Potential) -> None:
-    (path,) = SHIPPED.glob("sevennet-0-*.json")
-    content = json.loads(path.read_text())
-    assert content["manifest"]["checkpoint"] == sevennet.checkpoint
-    assert len(content["references"]) == 88
-    assert content["missing"].keys() == {"Yb"}
-    for element, values in content["references"].items():
-        assert values["converged"]
-        assert values["max_force"] < content["manifest"]["max_force"]
-        state = ground_state(element)
-        assert state is not None
-        assert values["dft_energy_per_atom"] == state[1]
-        # SevenNet-0 is worst for W (+0.20 eV/atom); more would mean another structure or another scale.
-        assert abs(values["energy_per_atom"] - state[1]) < 0.21, element
-
-
-def test_shipped_references_are_reproduced(sevennet: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
-    shipped = elemental_references(["Cu", "C"], sevennet).found
-    monkeypatch.setattr(formation, "SHIPPED", Path("absent"))
-    formation._shipped.cache_clear()
-    try:
-        computed = elemental_references(["Cu", "C"], sevennet).found
-    finally:
-        formation._shipped.cache_clear()
-    for element, value in computed.items():
-        assert value.energy_per_atom == pytest.approx(shipped[element].energy_per_atom, abs=1e-3)
-
-
-def test_the_cache_is_used_and_belongs_to_a_checkpoint(tiny: Potential, cache_folder: Path) -> None:
-    first = elemental_references(["Al"], tiny).found["Al"]
-    (file,) = cache_folder.rglob("Al.json")
-    assert tiny.checkpoint in str(file)
-    assert elemental_references(["Al"], tiny).found["Al"] == first
-
-    content = json.loads(file.read_text())
-    file.write_text(json.dumps({**content, "energy_per_atom": 1.5}))
-    assert elemental_references(["Al"], tiny).found["Al"].energy_per_atom == 1.5
-    for damage in (json.dumps({**content, "checkpoint": "0" * 64, "energy_per_atom": 1.5}), "{", "[]", ""):
-        file.write_text(damage)
-        assert elemental_references(["Al"], tiny).found["Al"] == first
-
-
-def test_an_unwritable_cache_costs_only_time(tiny: Potential, cache_folder: Path) -> None:
-    cache_folder.write_text("a file where the folder should be")
-    assert elemental_references(["Al"], tiny).found.keys() == {"Al"}
-
-
-def test_what_did_not_converge_is_missing_and_not_cached(tiny: Potential, cache_folder: Path) -> None:
-    references = elemental_references(["Sb"], tiny, RelaxOptions(max_force=1e-6, max_steps=1))
-    assert not references.found
-    assert "not converged" in references.missing["Sb"]
-    assert not list(cache_folder.rglob("*.json"))
-
-
 def test_relax_fills_the_formation_energy(sevennet: Potential) -> None:
     structure = rock_salt_layer("Li", "F", 2.8)
     result = relax(structure, sevennet)
@@ -149,25 +91,6 @@ def test_an_unverified_scale_is_said(tiny: Potential) -> None:
     result = relax(rock_salt_layer("Cu", "Al", 3.9), tiny, RelaxOptions(max_steps=60))
     assert "scale" in result.note
     assert result.scale == "unknown"
-
-
-def test_command_writes_references_with_a_manifest(
-    tiny_mattersim: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    out = tmp_path / "references"
-    tiny = load_potential(str(tiny_mattersim))
-    path = formation.write_references(tiny, out, ["Al", "Po", "Yb"])
-    content = json.loads(path.read_text())
-    assert path.name == f"mattersim-tiny-{tiny.checkpoint[:8]}.json"
-    assert content["manifest"]["checkpoint"] == tiny.checkpoint
-    assert content["references"].keys() == {"Al"}
-    assert content["missing"].keys() == {"Po", "Yb"}
-
-    capsys.readouterr()
-    assert main(["--potential", "chgnet", "--out", str(out)]) == 1
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.count("\n") == 1
 
 
 def test_agrees_with_dft_on_monolayers(sevennet: Potential) -> None:

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from planning.planner import MAX_ATTEMPTS, Situation, legal_branches, plan
 from planning.records import Branch, Check, Status, Verdict
 
-NAMES = ["lattice", "one_lattice", "template", "fit", "shift", "strain", "distances", "margin", "relaxation", "energy"]
+NAMES = ["lattice", "one_lattice", "template", "fit", "shift", "strain", "superstructure", "distances", "margin"]
+NAMES += ["relaxation", "energy"]
 ENDS = (Branch.ACCEPT, Branch.GIVE_UP)
 
 verdicts = st.none() | st.builds(
@@ -44,16 +45,28 @@ def test_two_crystals_stay_two() -> None:
 @pytest.mark.parametrize("name", ["template", "fit", "shift", "strain"])
 def test_a_bad_fit_widens_the_search_first_and_doubts_the_elements_last(name: str) -> None:
     bad = verdict(Status.REJECTED, name)
-    wanted = (Branch.WIDEN_SEARCH, Branch.SUBSTITUTE, Branch.TEMPLATE_FREE, Branch.DROP_ELEMENT_FILTER)
+    wanted = (
+        Branch.WIDEN_SEARCH,
+        Branch.TRY_SUPERCELL,
+        Branch.SUBSTITUTE,
+        Branch.TEMPLATE_FREE,
+        Branch.DROP_ELEMENT_FILTER,
+    )
     for count, branch in enumerate(wanted):
         assert plan(bad, wanted[:count], Situation(9, True)).branch is branch
-    assert plan(bad, wanted[:1], Situation(9, False)).branch is Branch.GIVE_UP
-    assert plan(bad, (Branch.WIDEN_SEARCH,), Situation(9, False)).branch is Branch.GIVE_UP
+    assert plan(bad, wanted[:1], Situation(9, False)).branch is Branch.TRY_SUPERCELL
+    assert plan(bad, wanted[:2], Situation(9, False)).branch is Branch.GIVE_UP
 
 
 def test_the_users_elements_are_not_doubted_for_a_fit_that_is_merely_imperfect() -> None:
     branches = legal_branches(verdict(Status.AMBIGUOUS, "fit"), (), Situation(9, True))
-    assert branches == (Branch.WIDEN_SEARCH, Branch.SUBSTITUTE, Branch.TEMPLATE_FREE)
+    assert branches == (Branch.WIDEN_SEARCH, Branch.TRY_SUPERCELL, Branch.SUBSTITUTE, Branch.TEMPLATE_FREE)
+
+
+def test_reflections_between_the_others_ask_for_a_larger_cell_and_nothing_else() -> None:
+    larger = verdict(Status.AMBIGUOUS, "superstructure")
+    assert legal_branches(larger, (), Situation(9, True)) == (Branch.TRY_SUPERCELL,)
+    assert plan(larger, (Branch.TRY_SUPERCELL,), Situation(9, True)).branch is Branch.ACCEPT
 
 
 def test_an_unstable_crystal_gives_way_to_the_next_hypothesis_while_there_is_one() -> None:
@@ -86,5 +99,5 @@ def test_a_run_ends_within_the_bound_and_never_takes_an_illegal_branch(
 
 def test_a_known_structure_behind_a_distorted_scan_is_not_given_up_for_a_made_one() -> None:
     bad = verdict(Status.AMBIGUOUS, "fit")
-    assert legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.94)) == ()
+    assert legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.94)) == (Branch.TRY_SUPERCELL,)
     assert Branch.SUBSTITUTE in legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.7))

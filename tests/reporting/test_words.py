@@ -94,3 +94,22 @@ def test_defects_are_counted(count: int, text: str) -> None:
     examined = fake_run.whole_run(reconstruction=found).defects
     assert examined
     assert words.defects(examined) == f"{text} in 116 atomic columns"
+
+
+def test_an_attempt_is_told_with_what_failed() -> None:
+    first, second = (
+        words.attempt(step)
+        for step in build_result(
+            fake_run.micrograph(), fake_run.verdict(), decisions=fake_run.decisions(), found=fake_run.found()
+        ).attempts
+    )
+    assert first.startswith("MoSe₂ (2dm-3594): fit and position precision failed; confidence 31")
+    assert "every check passed" in second
+
+
+def test_an_attempt_without_a_structure_is_told() -> None:
+    decisions = fake_run.decisions()[:2]
+    nothing = dataclasses.replace(fake_run.found()[0], formula="", template="", origin="", failed=("template",))
+    steps = build_result(fake_run.micrograph(), fake_run.verdict(), decisions=decisions, found=(nothing, None)).attempts
+    assert words.attempt(steps[0]) == "No structure fits: template failed."
+    assert words.attempt(steps[1]) == "A stage of this attempt failed."

@@ -22,6 +22,7 @@ def test_a_whole_run_is_rendered_and_written(tmp_path: Path) -> None:
         relaxation=fake_run.relaxation(),
         verdict=fake_run.verdict(),
         decisions=fake_run.decisions(),
+        found=fake_run.found(),
         timings={"relax": 1.0},
         notes=("told",),
     )
@@ -34,7 +35,9 @@ def test_a_whole_run_is_rendered_and_written(tmp_path: Path) -> None:
     assert (folder / "overlay.png").read_bytes().startswith(b"\x89PNG")
     written = json.loads((folder / "result.json").read_text())
     assert Result.from_dict(written) == result
-    assert f'value="{written["structure"]["a"]}"' in (folder / "report.html").read_text()
+    page = (folder / "report.html").read_text()
+    assert f'value="{written["structure"]["a"]}"' in page
+    assert page.count("This is the answer given.") == 1
 
 
 @pytest.mark.parametrize("read", [True, False])

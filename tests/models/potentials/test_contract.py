@@ -1,9 +1,14 @@
+"""What every potential has to satisfy, whatever its weights: one suite for all families."""
+
 from __future__ import annotations
 
 import hashlib
+import importlib.util
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,23 +16,20 @@ from ase import Atoms
 from ase.build import make_supercell
 
 from microscopy.errors import PotentialError
-from models.potentials import MP_ELEMENTS, Potential, load_potential, potential_names
+from models.potentials import Potential, load_potential
+
+# CHGNet makes numbers of tensors that carry gradients, which torch mentions once.
+pytestmark = pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad")
 
 # Single precision: about 1e-7 of an energy of tens of eV, summed in another order.
 ENERGY_TOLERANCE = 2e-5  # eV/atom
-FORCE_TOLERANCE = 2e-4  # eV/Å
+FORCE_TOLERANCE = 5e-4  # eV/Å; CHGNet takes the arc cosine of angles, which costs it half a digit
 
 
-@pytest.fixture
-def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """A machine without MatterSim's weights; the value is its folder for them."""
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("AUTOMAT_MATTERSIM_CHECKPOINT", raising=False)
-    return tmp_path / ".local" / "mattersim" / "pretrained_models"
-
-
-@pytest.fixture(params=["sevennet-0", pytest.param("sevennet-l3i5", marks=pytest.mark.slow), "mattersim"])
+@pytest.fixture(params=["sevennet-0", pytest.param("sevennet-l3i5", marks=pytest.mark.slow), "mattersim", "chgnet"])
 def potential(request: pytest.FixtureRequest, tiny_mattersim: Path) -> Potential:
+    if request.param == "chgnet" and importlib.util.find_spec("chgnet") is None:
+        pytest.skip("chgnet, which is optional, is not installed")
     return load_potential(str(tiny_mattersim) if request.param == "mattersim" else request.param)
 
 
@@ -49,6 +51,9 @@ def test_contract(potential: Potential) -> None:
     before = atoms.copy()
     energy, forces = evaluate(atoms, potential)
     assert atoms == before  # positions, cell, species and boundary conditions are as they came
+    again, same_forces = evaluate(rumpled(), potential)
+    assert again == pytest.approx(energy, abs=1e-6)
+    assert np.allclose(same_forces, forces, atol=1e-5)
     assert np.abs(forces).max() > 0.01, "the fixture must exert forces, or the rest shows nothing"
     tolerance = ENERGY_TOLERANCE * len(atoms)
     assert np.allclose(forces.sum(axis=0), 0, atol=FORCE_TOLERANCE)
@@ -129,107 +134,26 @@ def test_states_the_digest_of_its_weights(potential: Potential) -> None:
     assert potential.checkpoint == hashlib.sha256(potential.path.read_bytes()).hexdigest()
 
 
+def test_computes_in_the_precision_and_on_the_device_it_states(potential: Potential) -> None:
+    network: Any = potential.calculator()._network
+    model = network.potential.model if potential.family == "mattersim" else network.model
+    weights = [value for value in model.parameters() if value.is_floating_point()]
+    assert {str(value.dtype) for value in weights} == {f"torch.{potential.precision}"}
+    assert {value.device.type for value in weights} == {potential.device}
+
+
+@pytest.mark.parametrize("name", ["energy", "forces", "stress"])
+def test_refuses_what_is_not_finite(potential: Potential, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calculator: Any = potential.calculator()
+    found = {"energy": 1.0, "forces": np.zeros((4, 3)), "stress": np.zeros(6)}
+    broken = SimpleNamespace(calculate=lambda *_: None, results={**found, name: found[name] + np.nan})
+    monkeypatch.setattr(calculator, "_network", broken)
+    with pytest.raises(PotentialError, match="not finite"):
+        calculator.calculate(rumpled())
+
+
 def test_refuses_an_element_it_was_not_trained_on(potential: Potential) -> None:
     atoms = rumpled()
     atoms.symbols[2] = "Po"
     with pytest.raises(PotentialError, match="Po"):
         evaluate(atoms, potential)
-
-
-@pytest.mark.parametrize("name", ["sevennet-0", "sevennet-l3i5"])
-def test_elements_are_those_of_the_checkpoint(name: str) -> None:
-    from ase.data import chemical_symbols
-
-    network = load_potential(name).calculator()._network
-    assert {chemical_symbols[z] for z in network.type_map} == MP_ELEMENTS
-
-
-def test_default_without_mattersim_is_embedded_and_says_so(home: Path) -> None:
-    potential = load_potential()
-    assert (potential.name, potential.scale) == ("sevennet-0", "PBE")
-    assert "MatterSim" in potential.fallback
-    assert "SevenNet-0" in potential.fallback
-    assert load_potential("sevennet-0").fallback == ""
-
-
-def test_default_with_mattersim_in_its_folder(home: Path, tiny_mattersim: Path) -> None:
-    home.mkdir(parents=True)
-    (home / "mattersim-v1.0.0-5M.pth").write_bytes(tiny_mattersim.read_bytes())
-    for name in (None, "mattersim", "MatterSim-5M", "mattersim-v1.0.0-5m"):
-        potential = load_potential(name)
-        assert (potential.name, potential.fallback) == ("mattersim-v1.0.0-5m", "")
-    with pytest.raises(PotentialError, match=r"mattersim-v1\.0\.0-1M\.pth into"):
-        load_potential("mattersim-1m")
-
-
-def test_default_with_mattersim_in_the_variable(
-    home: Path, tiny_mattersim: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AUTOMAT_MATTERSIM_CHECKPOINT", str(tiny_mattersim))
-    for name in (None, "mattersim"):
-        potential = load_potential(name)
-        assert (potential.name, potential.scale, potential.fallback) == ("mattersim:tiny", "unknown", "")
-    monkeypatch.setenv("AUTOMAT_MATTERSIM_CHECKPOINT", str(tiny_mattersim.with_name("absent.pth")))
-    with pytest.raises(PotentialError, match="AUTOMAT_MATTERSIM_CHECKPOINT"):
-        load_potential()
-
-
-@pytest.mark.parametrize(
-    ("name", "says"),
-    [
-        ("mattersim", "not on this machine"),
-        ("mattersim-v1.0.0-5m", "mattersim-v1.0.0-5M.pth"),
-        ("chgnet", "choose one of sevennet-0"),
-        ("absent/weights.pth", "cannot read"),
-    ],
-)
-def test_refuses_in_one_line(name: str, says: str, home: Path) -> None:
-    with pytest.raises(PotentialError, match=says) as caught:
-        load_potential(name)
-    assert "\n" not in str(caught.value)
-
-
-def test_refuses_files_that_are_no_checkpoint(tiny_mattersim: Path, tmp_path: Path) -> None:
-    import torch
-
-    text, cut, foreign, short = (tmp_path / f"{name}.pth" for name in ("text", "cut", "foreign", "short"))
-    text.write_text("not weights")
-    cut.write_bytes(tiny_mattersim.read_bytes()[:2000])
-    torch.save({"weights": torch.zeros(3)}, foreign)
-    content = torch.load(tiny_mattersim, weights_only=True)
-    content["model"].pop(next(iter(content["model"])))
-    torch.save(content, short)
-    for path in (text, cut, foreign, short):
-        with pytest.raises(PotentialError, match=path.name) as caught:
-            load_potential(str(path)).calculator()
-        assert "\n" not in str(caught.value)
-
-
-def test_refuses_an_absent_device() -> None:
-    with pytest.raises(PotentialError, match="cuda:99"):
-        load_potential("sevennet-0", device="cuda:99")
-
-
-def test_replaced_weights_have_another_digest(tiny_mattersim: Path, tmp_path: Path) -> None:
-    path = tmp_path / "weights.pth"
-    path.write_bytes(tiny_mattersim.read_bytes())
-    first = load_potential(str(path))
-    path.write_bytes(tiny_mattersim.read_bytes() + b"\0")
-    assert load_potential(str(path)).checkpoint != first.checkpoint
-
-
-def test_loading_prints_nothing(tiny_mattersim: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "quiet.pth"
-    path.write_bytes(tiny_mattersim.read_bytes())
-    for name in (str(path), "sevennet-0"):
-        evaluate(rumpled(), load_potential(name))
-    assert capfd.readouterr() == ("", "")
-
-
-def test_names_are_understood_or_explained(home: Path) -> None:
-    for name in potential_names():
-        if name.startswith("sevennet"):
-            assert load_potential(name).name == name
-        else:
-            with pytest.raises(PotentialError, match=name):
-                load_potential(name)
