@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 from pymatgen.core import Structure
 
 
@@ -48,6 +48,31 @@ class Denoised:
 
 
 @dataclass(frozen=True, eq=False)
+class RelaxationPath:
+    """The way of a relaxation: numbers of every evaluation, and evenly spaced frames with the first and the last.
+
+    Attributes
+    ----------
+    numbers
+        Atomic number of each site, shape (N,).
+    energies, max_forces
+        eV of the whole cell, and largest force or in-plane virial per atom in eV/Å (eV), before the first step and
+        after each, shape (S,).
+    frames
+        Which of them have a frame, ascending, shape (F,).
+    positions, cells
+        Å, of each frame, shape (F, N, 3) and (F, 3, 3); rows of a cell are a, b, c.
+    """
+
+    numbers: Int64[np.ndarray, " N"]
+    energies: Float[np.ndarray, " S"]
+    max_forces: Float[np.ndarray, " S"]
+    frames: Int64[np.ndarray, " F"]
+    positions: Float[np.ndarray, "F N 3"]
+    cells: Float[np.ndarray, "F 3 3"]
+
+
+@dataclass(frozen=True, eq=False)
 class Relaxation:
     """A relaxed slab and its energies.
 
@@ -60,7 +85,7 @@ class Relaxation:
     energy_per_atom, formation_energy_per_atom
         eV/atom; the formation energy is None when a reference is missing (``note`` says which).
     initial_energy_per_atom
-        eV/atom of the structure as it came.
+        eV/atom of the structure that was relaxed, before the first step.
     steps, converged, max_force
         Optimiser steps, whether forces and in-plane stress fell below the limit, largest force left in eV/Å.
     displacements
@@ -69,6 +94,13 @@ class Relaxation:
         Relative change of a, b and change of gamma in degrees, shape (3,).
     note
         Anything a reader of the numbers has to know (fallback taken, missing reference).
+    path
+        The way from the start to the structure; None when it was not kept.
+    starts, chosen
+        Arrangements of heights that were tried, and in words the one that led to this structure.
+    runner_up_energy_per_atom
+        eV/atom of the best other arrangement, as far as it was relaxed; None when no other was tried, or none ended
+        elsewhere.
     """
 
     structure: Structure
@@ -84,3 +116,7 @@ class Relaxation:
     displacements: Float[np.ndarray, " N"]
     strain: Float[np.ndarray, " 3"]
     note: str = field(default="")
+    path: RelaxationPath | None = None
+    starts: int = 1
+    chosen: str = "as given"
+    runner_up_energy_per_atom: float | None = None
