@@ -267,8 +267,10 @@ def _relaxed(
         return attempt
     if load(attempt.verdict).status is Status.REJECTED:
         return attempt
+    known = load(attempt.reconstruction).candidate.origin == "template"
+    options = settings.relax if known else replace(settings.relax, heights="tried")
     try:
-        relaxation = journal.call(steps.relax, attempt.reconstruction, potential, settings.relax)
+        relaxation = journal.call(steps.relax, attempt.reconstruction, potential, options)
     except PotentialError as error:
         # The crystal stands without its energy; the result says why there is none.
         journal.notes[str(error)] = None

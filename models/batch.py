@@ -30,33 +30,32 @@ def evaluate(atoms: Sequence[Atoms], potential: Potential) -> None:
 
     The calculator of a structure that cannot be evaluated raises its `PotentialError` when it is asked.
     """
-    shared: Any = potential.calculator()
-    results = _batched(atoms, potential, shared) if len(atoms) > 1 else {}
+    shared = potential.calculator()
+    results = _batched(atoms, potential) if len(atoms) > 1 else {}
     for each in atoms:
         result = results.get(id(each))
         each.calc = SinglePointCalculator(each, **result) if result else _alone(each, shared)
 
 
-def _batched(atoms: Sequence[Atoms], potential: Potential, shared: Any) -> dict[int, Results]:
+def _batched(atoms: Sequence[Atoms], potential: Potential) -> dict[int, Results]:
     """Results by identity of the atoms; what is not in it is to be tried alone."""
     results: dict[int, Results] = {}
     fit = [each for each in atoms if len(each) and set(each.symbols) <= potential.elements]
     for batch in _batches(fit, BATCH_ATOMS["cpu" if potential.device == "cpu" else "cuda"]):
         if len(batch) > 1:
-            found = _together(batch, potential, shared)
+            found = _together(batch, potential)
             results.update((id(each), result) for each, result in zip(batch, found, strict=False))
     return results
 
 
-def _together(atoms: Sequence[Atoms], potential: Potential, shared: Any) -> list[Results]:
+def _together(atoms: Sequence[Atoms], potential: Potential) -> list[Results]:
     """Results of one batch; none unless there are all, so that each is tried alone and a culprit named."""
     compute = BATCHED.get(potential.family)
     if compute is None:
         return []
-    # The network and its lock are those of `Potential.calculator`, for want of a public way to them.
-    with shared._lock:
+    with potential.network() as network:
         try:
-            found = compute(shared._network, atoms)
+            found = compute(network, atoms)
         except (RuntimeError, ValueError, IndexError):
             return []
     finite = all(np.isfinite(value).all() for result in found for value in result.values())

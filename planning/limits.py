@@ -67,6 +67,8 @@ LIMITS: Mapping[str, Limit] = {
     "relaxation": at_most(0.5, "0 when the relaxation converged"),
     "displacement": at_most(0.35, "largest in-plane move on relaxation, Å"),
     "relaxed_strain": at_most(0.06, "change of a or b on relaxation"),
+    # The measured positions and cell with their errors, and what a potential moves of a right structure anyway.
+    "moved": at_most(25.0, "χ² per free coordinate of what relaxation moves of what was measured"),
     # Known monolayers lie below.
     "energy": at_most(1.0, "formation energy, eV/atom"),
 }

@@ -26,7 +26,7 @@ view, at a low dose. What it sees is then measured on the image as recorded."""
 
 FOR_LATTICE = (Branch.REDENOISE,)
 
-STABILITY = frozenset({"distances", "relaxation", "displacement", "relaxed_strain", "energy"})
+STABILITY = frozenset({"distances", "relaxation", "displacement", "relaxed_strain", "moved", "energy"})
 """The structure fits the image but is no stable crystal: another hypothesis may be."""
 
 AMBIGUITY = frozenset({"margin"})

@@ -12,6 +12,7 @@ from pymatgen.core import Composition, Element, Structure
 from microscopy.micrograph import Micrograph
 from microscopy.slab import plane_cell
 from models.records import Relaxation
+from models.relaxation.moved import moved
 from planning.ambiguity import remedy
 from planning.confidence import confidence, moves
 from planning.limits import LIMITS, STRAIN_OF_A_GUESS, check
@@ -69,7 +70,7 @@ def verify(
     checks += _image_checks(candidates, reconstruction)
     checks += _composition_checks(micrograph, reconstruction)
     if relaxation is not None:
-        checks += _energy_checks(relaxation)
+        checks += _energy_checks(reconstruction, relaxation)
     probability = confidence(micrograph, candidates, reconstruction)
     status = _status(checks, reconstruction, probability)
     reason = _reason(checks)
@@ -118,11 +119,14 @@ def _composition_checks(micrograph: Micrograph, reconstruction: Reconstruction) 
     return checks
 
 
-def _energy_checks(relaxation: Relaxation) -> list[Check]:
+def _energy_checks(reconstruction: Reconstruction, relaxation: Relaxation) -> list[Check]:
+    before, errors = reconstruction.symmetrised, reconstruction.position_errors
+    evidence = moved(before, relaxation.structure, errors, reconstruction.lattice_errors)
     checks = [
         check("relaxation", not relaxation.converged),
         check("displacement", float(relaxation.displacements.max())),
         check("relaxed_strain", float(np.abs(relaxation.strain[:2]).max())),
+        check("moved", evidence.chi2_per_coordinate),
     ]
     if relaxation.formation_energy_per_atom is not None:
         checks.append(check("energy", relaxation.formation_energy_per_atom))

@@ -20,6 +20,7 @@ from reporting.result import RELAXED_CIF, STRUCTURE_CIF, Result, alternative_cif
 
 RESULT_JSON = "result.json"
 OVERLAY_PNG = "overlay.png"
+PATH_XYZ = "relaxation.extxyz"
 REPORT_HTML = "report.html"
 
 MAX_STEM_BYTES = 120
@@ -53,6 +54,7 @@ def write_run_folder(
     structure_cif: str | None = None,
     relaxed_cif: str | None = None,
     alternative_cifs: Sequence[str] = (),
+    path_xyz: str | None = None,
     overlay: bytes | None = None,
     report: str | None = None,
 ) -> Path:
@@ -66,6 +68,8 @@ def write_run_folder(
         Goes to ``result.json``; each CIF it names must be given, and no other.
     structure_cif, relaxed_cif, alternative_cifs
         CIF texts.
+    path_xyz
+        The way of the relaxation, extended XYZ.
     overlay
         PNG.
     report
@@ -89,6 +93,8 @@ def write_run_folder(
     for number, text in enumerate(alternative_cifs, start=1):
         contents[alternative_cif(number)] = text.encode()
     _match(contents, result)
+    if path_xyz is not None:
+        contents[PATH_XYZ] = path_xyz.encode()
     if overlay is not None:
         contents[OVERLAY_PNG] = overlay
     if report is not None:

@@ -112,6 +112,8 @@ class EnergyResult(_Record):
     max_force: Number = None
     initial_energy_per_atom: Number = None
     max_displacement: Number = None
+    starts: int = 1
+    chosen: str = ""
     note: str = ""
 
 
@@ -458,6 +460,8 @@ def _energy(relaxation: Relaxation) -> EnergyResult:
         max_force=relaxation.max_force,
         initial_energy_per_atom=relaxation.initial_energy_per_atom,
         max_displacement=float(relaxation.displacements.max()) if relaxation.displacements.size else None,
+        starts=relaxation.starts,
+        chosen=relaxation.chosen if relaxation.starts > 1 else "",
         note=relaxation.note,
     )
 

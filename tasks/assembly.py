@@ -35,6 +35,7 @@ class RunFiles:
     result: Mapping[str, Any]
     structure_cif: str | None = None
     relaxed_cif: str | None = None
+    path_xyz: str | None = None
     alternative_cifs: tuple[str, ...] = ()
     overlay: bytes | None = None
     report: str | None = None
@@ -57,6 +58,7 @@ class RunFiles:
             result,
             structure_cif=self.structure_cif,
             relaxed_cif=self.relaxed_cif,
+            path_xyz=self.path_xyz,
             alternative_cifs=self.alternative_cifs,
             overlay=self.overlay,
             report=self.report,
@@ -78,6 +80,7 @@ def assemble(
     timings: Mapping[str, float],
 ) -> RunFiles:
     """Render a run that reached a verdict; ``found``: what each decision was about; ``notes`` join its warnings."""
+    from models.relaxation.path import to_extxyz
     from reconstruction.cif import checked_cif, structure_cif
     from reporting.overlay import Registration, overlay_png
     from reporting.report import render_report
@@ -113,6 +116,7 @@ def assemble(
         result=result.to_dict(),
         structure_cif=_released(reconstruction),
         relaxed_cif=structure_cif(relaxation.structure) if relaxation else None,
+        path_xyz=to_extxyz(relaxation.path) if relaxation and relaxation.path else None,
         alternative_cifs=tuple(checked_cif(each.structure) for each in others),
         overlay=overlay,
         report=render_report(

@@ -73,6 +73,22 @@ class Potential:
         """
         return _Shared(self)
 
+    @contextmanager
+    def network(self) -> Iterator[Any]:
+        """Lend the family's own calculator, one for the process, and keep other threads waiting meanwhile.
+
+        For evaluations that its family can do and ASE has no word for, such as many structures at once.
+
+        Raises
+        ------
+        PotentialError
+            If the weights cannot be loaded.
+        """
+        with _BUILDING:
+            network, lock = _network(self.family, self.path, self.device, self.checkpoint)
+        with lock:
+            yield network
+
 
 class _Shared(Calculator):
     """ASE calculator that borrows the process's network for each evaluation.
@@ -85,10 +101,8 @@ class _Shared(Calculator):
     def __init__(self, potential: Potential) -> None:
         super().__init__()
         self.potential = potential
-        with _BUILDING:
-            self._network, self._lock = _network(
-                potential.family, potential.path, potential.device, potential.checkpoint
-            )
+        with potential.network():  # weights that cannot be loaded are told now
+            pass
 
     def calculate(
         self, atoms: Atoms | None = None, properties: Any = None, system_changes: Any = tuple(all_changes)
@@ -102,12 +116,12 @@ class _Shared(Calculator):
             raise PotentialError(
                 f"{formula}: {self.potential.name} was not trained on {', '.join(unknown)}; skip the relaxation"
             )
-        with self._lock:
+        with self.potential.network() as network:
             try:
-                self._network.calculate(atoms, ["energy", "forces", "stress"], all_changes)
+                network.calculate(atoms, ["energy", "forces", "stress"], all_changes)
             except (RuntimeError, ValueError, IndexError) as error:
                 raise PotentialError(f"{formula}: {self.potential.name} failed: {one_line(error)}") from error
-            found = self._network.results
+            found = network.results
             stress = np.array(found["stress"], dtype=float)
             results: dict[str, Any] = {
                 "energy": float(found["energy"]),

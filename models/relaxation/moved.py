@@ -64,8 +64,11 @@ class Moved:
 
     @property
     def chi2_per_coordinate(self) -> float:
-        """χ² over the number of free coordinates: about one for a right hypothesis, more is evidence against it."""
-        return self.chi2 / self.free
+        """χ² over the number of free coordinates: about one for a right hypothesis, more is evidence against it.
+
+        Zero where nothing is free.
+        """
+        return self.chi2 / self.free if self.free else 0.0
 
 
 def moved(

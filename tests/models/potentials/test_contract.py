@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -135,9 +136,9 @@ def test_states_the_digest_of_its_weights(potential: Potential) -> None:
 
 
 def test_computes_in_the_precision_and_on_the_device_it_states(potential: Potential) -> None:
-    network: Any = potential.calculator()._network
-    model = network.potential.model if potential.family == "mattersim" else network.model
-    weights = [value for value in model.parameters() if value.is_floating_point()]
+    with potential.network() as network:
+        model = network.potential.model if potential.family == "mattersim" else network.model
+        weights = [value for value in model.parameters() if value.is_floating_point()]
     assert {str(value.dtype) for value in weights} == {f"torch.{potential.precision}"}
     assert {value.device.type for value in weights} == {potential.device}
 
@@ -147,7 +148,7 @@ def test_refuses_what_is_not_finite(potential: Potential, name: str, monkeypatch
     calculator: Any = potential.calculator()
     found = {"energy": 1.0, "forces": np.zeros((4, 3)), "stress": np.zeros(6)}
     broken = SimpleNamespace(calculate=lambda *_: None, results={**found, name: found[name] + np.nan})
-    monkeypatch.setattr(calculator, "_network", broken)
+    monkeypatch.setattr(Potential, "network", lambda _: nullcontext(broken))
     with pytest.raises(PotentialError, match="not finite"):
         calculator.calculate(rumpled())
 

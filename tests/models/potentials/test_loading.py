@@ -23,8 +23,8 @@ def home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 def test_elements_are_those_of_the_checkpoint(name: str) -> None:
     from ase.data import chemical_symbols
 
-    network = load_potential(name).calculator()._network
-    assert {chemical_symbols[z] for z in network.type_map} == MP_ELEMENTS
+    with load_potential(name).network() as network:
+        assert {chemical_symbols[z] for z in network.type_map} == MP_ELEMENTS
 
 
 def test_default_without_mattersim_is_embedded_and_says_so(home: Path) -> None:
