@@ -9,7 +9,7 @@ from models.potentials import mattersim, registry, weights
 from models.potentials.potential import Potential, one_line
 from models.potentials.registry import MP_ELEMENTS, Known
 
-DEFAULT_EMBEDDED = "sevennet-0"
+DEFAULT_EMBEDDED = "sevennet-l3i5"
 """The potential used when MatterSim's weights are absent."""
 
 
@@ -22,7 +22,7 @@ def load_potential(name: str | None = None, device: str = "cpu") -> Potential:
         One of `potential_names`, an alias (``sevennet``, ``mattersim``, ``mattersim-5m`` …), the path of a MatterSim
         ``.pth`` checkpoint, or the URL of one that was fetched before. None: MatterSim if its weights are on this
         machine, in the file that ``AUTOMAT_MATTERSIM_CHECKPOINT`` names or in MatterSim's own cache folder, else
-        SevenNet-0 with `Potential.fallback` saying so.
+        SevenNet-l3i5 with `Potential.fallback` saying so.
     device
         Torch device: ``"cpu"``, ``"cuda"``, ``"cuda:1"`` …, or ``"auto"`` for a GPU where there is one.
 
@@ -36,7 +36,7 @@ def load_potential(name: str | None = None, device: str = "cpu") -> Potential:
         path = mattersim.checkpoint()
         if path is not None:
             return _from_checkpoint(path, device)
-        fallback = "MatterSim's weights are not on this machine; energies are from SevenNet-0, embedded"
+        fallback = "MatterSim's weights are not on this machine; energies are from SevenNet-l3i5, embedded"
         return _packaged(registry.published(DEFAULT_EMBEDDED), device, fallback)
     if weights.is_url(name):
         return _from_checkpoint(_fetched(name), device)

@@ -29,9 +29,9 @@ def test_elements_are_those_of_the_checkpoint(name: str) -> None:
 
 def test_default_without_mattersim_is_embedded_and_says_so(home: Path) -> None:
     potential = load_potential()
-    assert (potential.name, potential.scale) == ("sevennet-0", "PBE")
+    assert (potential.name, potential.scale) == ("sevennet-l3i5", "PBE")
     assert "MatterSim" in potential.fallback
-    assert "SevenNet-0" in potential.fallback
+    assert "SevenNet-l3i5" in potential.fallback
     assert load_potential("sevennet-0").fallback == ""
 
 
