@@ -111,7 +111,7 @@ def bench_of(plan: Plan) -> Bench:
         Path(places["cells"]),
         tuple(Path(path) for path in places["libraries"]),
         Path(places["displaced"]) if places["displaced"] else None,
-        places["potential"],
+        places.get("potential"),
     )
 
 

@@ -94,7 +94,7 @@ def test_a_structure_that_turns_into_another_is_passed_over(tiny: Potential, mon
     def minimise(atoms: Atoms, cell: object, options: object) -> Minimum:
         energy = float(atoms.get_potential_energy())
         drop = 1.0 if state_of(atoms) in collapsing else 0.0
-        return Minimum(energy - drop * len(atoms), 9, True, 0.0)
+        return Minimum(energy - drop * len(atoms), 9, True, 0.0, path=None)
 
     def state_of(atoms: Atoms) -> str:
         volumes = {state[2]: state[0].volume for state in elements._states("O")}
