@@ -60,7 +60,9 @@ def test_a_library_is_built_once_measured_and_put_into_a_document(tmp_path, monk
 
 def test_shares_leave_out_what_no_library_holds():
     line = {"known": True, "held": True, "seconds": 1.0}
-    lines = [{**line, "rank": rank, "known": known} for known in (True, False) for rank in (1, 1, 7, None)]
-    lines += [{**line, "rank": None, "held": False}]
+    lines = [
+        {**line, "rank": rank, "tied": True, "known": known} for known in (True, False) for rank in (1, 1, 7, None)
+    ]
+    lines += [{**line, "rank": None, "tied": False, "held": False}]
     rows = retrieval_table(lines, 1234).splitlines()
-    assert "| known | 4 | 1,234 | 50.0% | 75.0% | 1.0 |" in rows
+    assert "| known | 4 | 1,234 | 50.0% | 75.0% | 100.0% | 1.0 |" in rows
