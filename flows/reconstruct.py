@@ -25,6 +25,9 @@ from tasks.caching import Aside, LibraryRef, PotentialRef, SourceFile
 from tasks.resources import library_ref, planner_ref, potential_ref, source_file
 from tasks.store import Ref, load
 
+TOLD_FIRST = 0.5
+"""By how much surer a structure must be that contradicts the user, before it is preferred to one that does not."""
+
 KNOWN_FIRST = 0.2
 """By how much surer a structure must be that was made to fit, before it is preferred to a known one."""
 
@@ -286,7 +289,8 @@ def _found(attempt: Attempt, kept: bool) -> Found:
 def _merit(attempt: Attempt) -> tuple[int, float]:
     verdict = load(attempt.verdict)
     known = attempt.reconstruction is None or load(attempt.reconstruction).candidate.origin == "template"
-    return RANK[verdict.status], verdict.confidence - (0.0 if known else KNOWN_FIRST)
+    contradicts = any(check.name == "elements" and not check.passed for check in verdict.checks)
+    return RANK[verdict.status], verdict.confidence - KNOWN_FIRST * (not known) - TOLD_FIRST * contradicts
 
 
 def _failed(path: Path, source: SourceFile | None, error: Exception, journal: Journal, out: Path) -> Outcome:

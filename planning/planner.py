@@ -26,7 +26,10 @@ view, at a low dose. What it sees is then measured on the image as recorded."""
 
 FOR_LATTICE = (Branch.REDENOISE,)
 
-STABILITY = frozenset({"distances", "relaxation", "displacement", "relaxed_strain", "moved", "energy"})
+UNFINISHED = frozenset({"relaxation"})
+"""A relaxation that met its limits says nothing against the structure; another one would meet them, too."""
+
+STABILITY = frozenset({"distances", "displacement", "relaxed_strain", "moved", "energy"})
 """The structure fits the image but is no stable crystal: another hypothesis may be."""
 
 AMBIGUITY = frozenset({"margin"})
@@ -48,6 +51,9 @@ The next hypothesis fits worse."""
 ALIKE = 0.9
 """Correlation from which a known structure seen through a distorted scan is not given up for one that is made to fit:
 whatever bends the scan also bends what is made of it, and freedom always fits better."""
+
+DOUBT = 0.1
+"""Confidence below which what the user said of the specimen is doubted, too."""
 
 FOR_SUPERCELL = (Branch.TRY_SUPERCELL,)
 FOR_STABILITY = (Branch.NEXT_TEMPLATE, Branch.WIDEN_SEARCH)
@@ -111,19 +117,19 @@ def plan(
 def settled(verdict: Verdict) -> bool:
     """Whether nothing but the stability of the structure can still change what is done about it."""
     failed = {check.name for check in verdict.checks if not check.passed}
-    return verdict.status is not Status.REJECTED and failed <= STABILITY | AMBIGUITY
+    return verdict.status is not Status.REJECTED and failed <= STABILITY | AMBIGUITY | UNFINISHED
 
 
 def legal_branches(verdict: Verdict | None, tried: Sequence[Branch], situation: Situation) -> tuple[Branch, ...]:
     """Branches that may follow, preferred first.
 
-    The user's elements are doubted only when nothing made of them resembles the image.
+    The user's elements are doubted only when nothing made of them resembles the image, or hardly.
     """
-    rejected = verdict is None or verdict.status is Status.REJECTED
+    hopeless = verdict is None or verdict.status is Status.REJECTED or verdict.confidence < DOUBT
     return tuple(
         branch
         for branch in _remedies(verdict)
-        if _possible(branch, tried, situation) and (rejected or branch is not Branch.DROP_ELEMENT_FILTER)
+        if _possible(branch, tried, situation) and (hopeless or branch is not Branch.DROP_ELEMENT_FILTER)
     )
 
 
@@ -135,7 +141,7 @@ def _remedies(verdict: Verdict | None) -> tuple[Branch, ...]:
         return ()
     if failed & UNSEEN:
         return FOR_LATTICE
-    if failed - STABILITY - AMBIGUITY - LARGER:
+    if failed - STABILITY - AMBIGUITY - UNFINISHED - LARGER:
         return FOR_FIT
     if failed & LARGER:
         return FOR_SUPERCELL

@@ -57,7 +57,7 @@ class RelaxOptions:
 
     max_force: float = 0.03
     max_steps: int = 200
-    max_seconds: float = 120.0
+    max_seconds: float = 300.0
     keep_symmetry: bool = True
     heights: Literal["kept", "tried"] = "kept"
 

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from planning.planner import MAX_ATTEMPTS, Situation, legal_branches, plan
+from planning.planner import MAX_ATTEMPTS, Situation, legal_branches, plan, settled
 from planning.records import Branch, Check, Status, Verdict
 
 NAMES = ["lattice", "one_lattice", "template", "fit", "shift", "strain", "superstructure", "distances", "margin"]
@@ -61,6 +63,17 @@ def test_a_bad_fit_widens_the_search_first_and_doubts_the_elements_last(name: st
 def test_the_users_elements_are_not_doubted_for_a_fit_that_is_merely_imperfect() -> None:
     branches = legal_branches(verdict(Status.AMBIGUOUS, "fit"), (), Situation(9, True))
     assert branches == (Branch.WIDEN_SEARCH, Branch.TRY_SUPERCELL, Branch.SUBSTITUTE, Branch.TEMPLATE_FREE)
+
+
+def test_the_users_elements_are_doubted_for_an_answer_that_is_hardly_likely() -> None:
+    hopeless = replace(verdict(Status.AMBIGUOUS, "fit"), confidence=0.02)
+    assert legal_branches(hopeless, (), Situation(9, True))[-1] is Branch.DROP_ELEMENT_FILTER
+
+
+def test_a_relaxation_that_met_its_limits_says_nothing_against_the_structure() -> None:
+    unfinished = verdict(Status.AMBIGUOUS, "relaxation")
+    assert plan(unfinished, (), Situation(9, True)).branch is Branch.ACCEPT
+    assert settled(unfinished)
 
 
 def test_reflections_between_the_others_ask_for_a_larger_cell_and_nothing_else() -> None:
