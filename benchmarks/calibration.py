@@ -149,7 +149,9 @@ def attempts(
             yield verdict, (candidates, found)
         failed = {check.name for check in verdict.checks if not check.passed}
         restricted = search.options.use_elements and micrograph.elements is not None
-        legal = legal_branches(replace(verdict, status=Status.AMBIGUOUS), tried, Situation(0, restricted, likeness))
+        made = found is not None and found.candidate.origin != "template"
+        situation = Situation(0, restricted, likeness, made)
+        legal = legal_branches(replace(verdict, status=Status.AMBIGUOUS), tried, situation)
         if not failed or not legal:
             return
         tried.append(legal[0])

@@ -61,6 +61,11 @@ class Attempt:
     relaxation: Ref | None
     verdict: Ref
 
+    @property
+    def known(self) -> bool:
+        """Whether the structure is one of a library; so is none at all."""
+        return self.reconstruction is None or load(self.reconstruction).candidate.origin == "template"
+
 
 @dataclass(frozen=True)
 class Explanation:
@@ -225,6 +230,7 @@ def _attempts(
             candidates_left=max(0, hypotheses - search.rank - 1),
             element_filter=search.options.use_elements and restricted,
             likeness=likeness,
+            made=attempt is not None and not attempt.known,
         )
         verdict = attempt.verdict if attempt else None
         asked = sum(load(each).asked for each in journal.decisions)
@@ -270,8 +276,7 @@ def _relaxed(
         return attempt
     if load(attempt.verdict).status is Status.REJECTED:
         return attempt
-    known = load(attempt.reconstruction).candidate.origin == "template"
-    options = settings.relax if known else replace(settings.relax, heights="tried")
+    options = settings.relax if attempt.known else replace(settings.relax, heights="tried")
     try:
         relaxation = journal.call(steps.relax, attempt.reconstruction, potential, options)
     except PotentialError as error:
@@ -288,9 +293,8 @@ def _found(attempt: Attempt, kept: bool) -> Found:
 
 def _merit(attempt: Attempt) -> tuple[int, float]:
     verdict = load(attempt.verdict)
-    known = attempt.reconstruction is None or load(attempt.reconstruction).candidate.origin == "template"
     contradicts = any(check.name == "elements" and not check.passed for check in verdict.checks)
-    return RANK[verdict.status], verdict.confidence - KNOWN_FIRST * (not known) - TOLD_FIRST * contradicts
+    return RANK[verdict.status], verdict.confidence - KNOWN_FIRST * (not attempt.known) - TOLD_FIRST * contradicts
 
 
 def _failed(path: Path, source: SourceFile | None, error: Exception, journal: Journal, out: Path) -> Outcome:

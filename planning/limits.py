@@ -65,10 +65,11 @@ LIMITS: Mapping[str, Limit] = {
     "elements": at_least(1.0, "1 when the answer has the composition that was given"),
     "margin": at_least(1.5, "log odds over the next different structure"),
     "relaxation": at_most(0.5, "0 when the relaxation converged"),
-    "displacement": at_most(0.35, "largest in-plane move on relaxation, Å"),
-    "relaxed_strain": at_most(0.06, "change of a or b on relaxation"),
+    # Of the next three, true monolayers of a database of hypothetical ones, relaxed with SevenNet-l3i5, keep 98 in 100.
+    "displacement": at_most(0.5, "largest in-plane move on relaxation, Å"),
+    "relaxed_strain": at_most(0.15, "change of a or b on relaxation"),
     # The measured positions and cell with their errors, and what a potential moves of a right structure anyway.
-    "moved": at_most(25.0, "χ² per free coordinate of what relaxation moves of what was measured"),
+    "moved": at_most(100.0, "χ² per free coordinate of what relaxation moves of what was measured"),
     # Known monolayers lie below.
     "energy": at_most(1.0, "formation energy, eV/atom"),
 }

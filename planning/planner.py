@@ -55,6 +55,10 @@ whatever bends the scan also bends what is made of it, and freedom always fits b
 DOUBT = 0.1
 """Confidence below which what the user said of the specimen is doubted, too."""
 
+DECISIVE = 10.0
+"""Log odds over the next structure beyond which an unstable one is not given up for it: instability then says more of
+the potential, or of the material, than of the hypothesis."""
+
 FOR_SUPERCELL = (Branch.TRY_SUPERCELL,)
 FOR_STABILITY = (Branch.NEXT_TEMPLATE, Branch.WIDEN_SEARCH)
 
@@ -71,11 +75,15 @@ class Situation:
         Whether elements or a formula given by the user restricted the last search: what can be dropped, or built with.
     likeness
         Best correlation so far of a known structure seen through a distorted scan.
+    made
+        Whether the last attempt's structure was made, not known: of such ones several share a projection, and differ in
+        their heights, which only energies tell apart.
     """
 
     candidates_left: int
     element_filter: bool
     likeness: float = 0.0
+    made: bool = False
 
 
 def plan(
@@ -128,12 +136,12 @@ def legal_branches(verdict: Verdict | None, tried: Sequence[Branch], situation: 
     hopeless = verdict is None or verdict.status is Status.REJECTED or verdict.confidence < DOUBT
     return tuple(
         branch
-        for branch in _remedies(verdict)
+        for branch in _remedies(verdict, situation)
         if _possible(branch, tried, situation) and (hopeless or branch is not Branch.DROP_ELEMENT_FILTER)
     )
 
 
-def _remedies(verdict: Verdict | None) -> tuple[Branch, ...]:
+def _remedies(verdict: Verdict | None, situation: Situation) -> tuple[Branch, ...]:
     if verdict is None:
         return FOR_FIT
     failed = {check.name for check in verdict.checks if not check.passed}
@@ -145,7 +153,12 @@ def _remedies(verdict: Verdict | None) -> tuple[Branch, ...]:
         return FOR_FIT
     if failed & LARGER:
         return FOR_SUPERCELL
-    return FOR_STABILITY if failed & STABILITY else ()
+    return FOR_STABILITY if failed & STABILITY and (situation.made or not _decisive(verdict)) else ()
+
+
+def _decisive(verdict: Verdict) -> bool:
+    """Whether the image leaves no other hypothesis that energies could decide for."""
+    return any(check.name == "margin" and check.value > DECISIVE for check in verdict.checks)
 
 
 def _possible(branch: Branch, tried: Sequence[Branch], situation: Situation) -> bool:

@@ -45,8 +45,8 @@ SYSTEM = "\n".join(
         "the right structure; stop when no branch is likely to help. You get one JSON object of measured numbers:",
         "checks (name, value, limit, passed), confidence (probability that the answer is right), status, attempt,",
         "tried (branches taken so far), likeness (best correlation of a known structure seen through a distorted",
-        "scan), candidates_left (untried hypotheses), element_filter (the user named elements), and legal, the",
-        "branches to choose from. null means not known.",
+        "scan), candidates_left (untried hypotheses), element_filter (the user named elements), made (the structure",
+        "was made, not known), and legal, the branches to choose from. null means not known.",
         "",
         "Branches:",
         *(f"- {name}: {meaning}" for name, meaning in BRANCHES.items()),
@@ -119,4 +119,5 @@ def _number(value: object) -> float | int | bool | None:
         raise TypeError(f"a {type(value).__name__} is no number")
     if isinstance(value, int):
         return value
-    return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
+    rounded = float(f"{value:.{DIGITS}g}")  # which may be infinite where the value is not
+    return rounded if math.isfinite(rounded) else None

@@ -36,6 +36,7 @@ def test_a_question_holds_the_numbers_and_the_choice() -> None:
         "element_filter": True,
         "legal": ["substitute", "template_free", "accept"],
         "likeness": 0.52,
+        "made": False,
         "status": "ambiguous",
         "tried": ["widen_search", "try_supercell"],
     }

@@ -88,6 +88,13 @@ def test_an_unstable_crystal_gives_way_to_the_next_hypothesis_while_there_is_one
     assert plan(unstable, (), Situation(0, False)).branch is Branch.WIDEN_SEARCH
 
 
+def test_an_unstable_crystal_that_the_image_leaves_no_doubt_of_is_kept() -> None:
+    unstable = verdict(Status.AMBIGUOUS, "energy")
+    sure = replace(unstable, checks=tuple(replace(c, value=99.0) if c.name == "margin" else c for c in unstable.checks))
+    assert legal_branches(sure, (), Situation(9, False)) == ()
+    assert Branch.NEXT_TEMPLATE in legal_branches(sure, (), Situation(9, False, made=True))
+
+
 def test_without_planner_the_first_attempt_is_kept() -> None:
     decision = plan(verdict(Status.AMBIGUOUS, "fit"), (), Situation(9, True), "none")
     assert (decision.branch, decision.chosen_by) == (Branch.ACCEPT, "none")
