@@ -1,7 +1,7 @@
 """What each check of the verdict is worth: its receiver operating characteristic on answers whose truth is known.
 
     python -m benchmarks.calibration --checks --db FILE.db --library DIR --limit 40 --seed 71 --out DIR
-    python -m benchmarks.checks DIR/checks-seed71.jsonl
+    python -m benchmarks.checks DIR/checks-seed71.jsonl [--document docs/verification.md]
 
 The first command makes the answers, right and wrong, and takes hours; the second prints the table of them.
 """
@@ -16,8 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.document import put
 from benchmarks.tables import Table
 from planning.limits import LIMITS
+
+TITLE = "checks"
+"""Of the block in the document."""
 
 KEPT = 0.99
 """Share of the right answers that the limit in the last column lets pass."""
@@ -70,12 +74,16 @@ def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.checks", description=main.__doc__)
     parser.add_argument("samples", type=Path, nargs="+", help="files that 'benchmarks.calibration --checks' wrote")
+    parser.add_argument("--document", type=Path, help="put the table into this document")
     options = parser.parse_args(arguments)
     lines = [json.loads(line) for path in options.samples for line in path.read_text(encoding="utf-8").splitlines()]
     samples = [sample for line in lines for sample in line["samples"]]
-    print(table(samples).markdown())
     right = sum(sample["success"] for sample in samples)
-    print(f"\n{right} right and {len(samples) - right} wrong answers, {len(lines)} materials")
+    told = f"{right} right and {len(samples) - right} wrong answers, {len(lines)} materials"
+    text = f"{table(samples).markdown()}\n\n{told}"
+    print(text)
+    if options.document:
+        put(options.document, TITLE, text)
     return 0
 
 
