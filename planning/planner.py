@@ -59,8 +59,11 @@ DECISIVE = 10.0
 """Log odds over the next structure beyond which an unstable one is not given up for it: instability then says more of
 the potential, or of the material, than of the hypothesis."""
 
-FOR_SUPERCELL = (Branch.TRY_SUPERCELL,)
+FOR_SUPERCELL = (Branch.TRY_SUPERCELL, Branch.WIDEN_SEARCH)
 FOR_STABILITY = (Branch.NEXT_TEMPLATE, Branch.WIDEN_SEARCH)
+
+FOR_CONFIDENCE = (Branch.WIDEN_SEARCH,)
+"""Every check passed, but answers like this are seldom right: with a wrong pixel size a look-alike may fit."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def _remedies(verdict: Verdict | None, situation: Situation) -> tuple[Branch, ..
     if verdict is None:
         return FOR_FIT
     failed = {check.name for check in verdict.checks if not check.passed}
+    if not failed and verdict.status is Status.AMBIGUOUS:
+        return FOR_CONFIDENCE
     if failed & HOPELESS:
         return ()
     if failed & UNSEEN:

@@ -76,10 +76,17 @@ def test_a_relaxation_that_met_its_limits_says_nothing_against_the_structure() -
     assert settled(unfinished)
 
 
-def test_reflections_between_the_others_ask_for_a_larger_cell_and_nothing_else() -> None:
+def test_reflections_between_the_others_ask_for_a_larger_cell() -> None:
     larger = verdict(Status.AMBIGUOUS, "superstructure")
-    assert legal_branches(larger, (), Situation(9, True)) == (Branch.TRY_SUPERCELL,)
-    assert plan(larger, (Branch.TRY_SUPERCELL,), Situation(9, True)).branch is Branch.ACCEPT
+    assert legal_branches(larger, (), Situation(9, True)) == (Branch.TRY_SUPERCELL, Branch.WIDEN_SEARCH)
+    tried = (Branch.TRY_SUPERCELL, Branch.WIDEN_SEARCH)
+    assert plan(larger, tried, Situation(9, True)).branch is Branch.ACCEPT
+
+
+def test_an_answer_that_passes_every_check_and_is_unlikely_widens_the_search() -> None:
+    unsure = verdict(Status.AMBIGUOUS)
+    assert plan(unsure, (), Situation(9, True)).branch is Branch.WIDEN_SEARCH
+    assert plan(unsure, (Branch.WIDEN_SEARCH,), Situation(9, True)).branch is Branch.ACCEPT
 
 
 def test_an_unstable_crystal_gives_way_to_the_next_hypothesis_while_there_is_one() -> None:
