@@ -21,7 +21,7 @@ LEAST_BOUND = 1e-6
 """Å: below, the crystal is of one column, and its relative positions are none."""
 
 WORST = 6
-"""Answers whose formation energies are named as the worst; those of one material at several doses share a name."""
+"""Materials whose formation energies are named as the worst."""
 
 RECOVERED = 0.01
 """Deviation from the true scale or shear that counts as recovered."""
@@ -234,12 +234,13 @@ def energy(lines: Sequence[Mapping[str, Any]], asked: int) -> tuple[Table, dict[
         if values
     )
     potentials = ", ".join(sorted({line["potential"] for line in lines}))
-    worst = sorted(lines, key=lambda line: -abs(line["found"] - line["dft"]))[:WORST]
-    named = dict.fromkeys(f"{each['formula']} ({1000 * (each['found'] - each['dft']):+.0f})" for each in worst)
+    worst = sorted(lines, key=lambda line: abs(line["found"] - line["dft"]))
+    by_material = {each["material"]: each for each in worst}  # the worst of each stays
+    named = [f"{each['formula']} ({1000 * (each['found'] - each['dft']):+.0f})" for each in by_material.values()]
     note = (
         f"Regime I, {potentials}; coverage {len(lines)} of {asked} answers (both energies and a DFT value needed). "
         f"Ratio to the floor: {figures['mae'] / figures['floor']:.3f}; correlation with DFT: {_correlation(lines)}; "
-        f"worst, meV/atom: {', '.join(named)}. The paper reports {PAPER['formation']} meV/atom."
+        f"worst, meV/atom: {', '.join(reversed(named[-WORST:]))}. The paper reports {PAPER['formation']} meV/atom."
     )
     columns = ("structure", "entries", "MAE against DFT, meV/atom", "median, meV/atom")
     return Table("Formation energy", columns, cells, note), figures
