@@ -75,6 +75,9 @@ LIMITS: Mapping[str, Limit] = {
 }
 """Every check by name."""
 
+ADVISORY = frozenset({"charge"})
+"""Checks that are told and decide nothing: of monolayers in databases, a quarter does not balance."""
+
 STRAIN_OF_A_GUESS = 0.15
 """The limit on ``strain`` where the hypothesis was made from other elements: no relaxed structure of the material."""
 

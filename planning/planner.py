@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from planning.limits import ADVISORY
 from planning.records import Branch, Decision, Status, Verdict
 
 MAX_ATTEMPTS = 8
@@ -127,8 +128,7 @@ def plan(
 
 def settled(verdict: Verdict) -> bool:
     """Whether nothing but the stability of the structure can still change what is done about it."""
-    failed = {check.name for check in verdict.checks if not check.passed}
-    return verdict.status is not Status.REJECTED and failed <= STABILITY | AMBIGUITY | UNFINISHED
+    return verdict.status is not Status.REJECTED and _failed(verdict) <= STABILITY | AMBIGUITY | UNFINISHED
 
 
 def legal_branches(verdict: Verdict | None, tried: Sequence[Branch], situation: Situation) -> tuple[Branch, ...]:
@@ -147,7 +147,7 @@ def legal_branches(verdict: Verdict | None, tried: Sequence[Branch], situation: 
 def _remedies(verdict: Verdict | None, situation: Situation) -> tuple[Branch, ...]:
     if verdict is None:
         return FOR_FIT
-    failed = {check.name for check in verdict.checks if not check.passed}
+    failed = _failed(verdict)
     if not failed and verdict.status is Status.AMBIGUOUS:
         return FOR_CONFIDENCE
     if failed & HOPELESS:
@@ -159,6 +159,11 @@ def _remedies(verdict: Verdict | None, situation: Situation) -> tuple[Branch, ..
     if failed & LARGER:
         return FOR_SUPERCELL
     return FOR_STABILITY if failed & STABILITY and (situation.made or not _decisive(verdict)) else ()
+
+
+def _failed(verdict: Verdict) -> set[str]:
+    """Names of the failed checks that decide something."""
+    return {check.name for check in verdict.checks if not check.passed} - ADVISORY
 
 
 def _decisive(verdict: Verdict) -> bool:
@@ -181,5 +186,6 @@ def _possible(branch: Branch, tried: Sequence[Branch], situation: Situation) -> 
 def _why(verdict: Verdict | None) -> str:
     if verdict is None:
         return "a stage failed"
-    failed = ", ".join(check.name for check in verdict.checks if not check.passed)
+    decisive = _failed(verdict)
+    failed = ", ".join(check.name for check in verdict.checks if check.name in decisive)
     return f"{verdict.status}: {failed} failed" if failed else f"{verdict.status}: {verdict.reason}"

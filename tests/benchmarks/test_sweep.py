@@ -45,7 +45,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         return {"case": case.to_json(), "tier": 1, "formula": "X", "answers": [{"score": {"success": True}}]}
 
     monkeypatch.setattr(sweep, "evaluate", evaluate)
-    monkeypatch.setattr(sweep, "floor", lambda material: {"material": material.id, "formation": -1.0})
+    monkeypatch.setattr(sweep, "floor", lambda material, potential: {"material": material.id, "formation": -1.0})
     monkeypatch.setattr(sweep, "_task_runner", lambda runner, workers: ThreadPoolTaskRunner(max_workers=workers))
     return calls
 

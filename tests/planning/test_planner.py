@@ -10,7 +10,7 @@ from planning.planner import MAX_ATTEMPTS, Situation, legal_branches, plan, sett
 from planning.records import Branch, Check, Status, Verdict
 
 NAMES = ["lattice", "one_lattice", "template", "fit", "shift", "strain", "superstructure", "distances", "margin"]
-NAMES += ["relaxation", "energy"]
+NAMES += ["charge", "relaxation", "energy"]
 ENDS = (Branch.ACCEPT, Branch.GIVE_UP)
 
 verdicts = st.none() | st.builds(
@@ -128,3 +128,8 @@ def test_a_known_structure_behind_a_distorted_scan_is_not_given_up_for_a_made_on
     bad = verdict(Status.AMBIGUOUS, "fit")
     assert legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.94)) == (Branch.TRY_SUPERCELL,)
     assert Branch.SUBSTITUTE in legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.7))
+
+
+def test_charges_that_do_not_balance_are_told_and_decide_nothing() -> None:
+    told = verdict(Status.AMBIGUOUS, "charge", "margin")
+    assert plan(told, (), Situation(9, True)) == plan(verdict(Status.AMBIGUOUS, "margin"), (), Situation(9, True))
