@@ -76,7 +76,9 @@ def test_imposed_symmetry_is_exact_and_imposing_it_again_changes_nothing(structu
     again = layer_symmetry(once.symmetrised, [once.tolerance])
     assert again.number == once.number or once.number == 1
     if once.number > 1:
-        np.testing.assert_allclose(in_plane_moves(once.symmetrised, again.symmetrised), 0.0, atol=1e-6)
+        moves = in_plane_moves(once.symmetrised, again.symmetrised)
+        moves[:, 2] -= moves[:, 2].mean()  # a layer has no height of its own
+        np.testing.assert_allclose(moves, 0.0, atol=1e-6)
 
 
 def test_symmetrised_keeps_order_centroid_and_cell_choice():
