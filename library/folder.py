@@ -132,8 +132,7 @@ def verify(path: Path) -> dict[str, Any]:
     LibraryError
         If a file is missing or altered.
     """
-    load(path)
-    manifest = read_manifest(path)
+    manifest = dict(load(path).manifest)
     for facts in files_of(manifest):
         check_content(path / facts["path"], facts["sha256"])
     return manifest

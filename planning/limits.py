@@ -6,7 +6,7 @@ the command that measures it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from planning.records import Check
@@ -80,6 +80,11 @@ ADVISORY = frozenset({"charge"})
 
 STRAIN_OF_A_GUESS = 0.15
 """The limit on ``strain`` where the hypothesis was made from other elements: no relaxed structure of the material."""
+
+
+def deciding(checks: Iterable[Check]) -> list[Check]:
+    """The failed checks that decide something, in their order."""
+    return [each for each in checks if not each.passed and each.name not in ADVISORY]
 
 
 def check(name: str, measured: float, limit: float | None = None) -> Check:

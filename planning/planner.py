@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from planning.limits import ADVISORY
+from planning.limits import deciding
 from planning.records import Branch, Decision, Status, Verdict
 
 MAX_ATTEMPTS = 8
@@ -163,7 +163,7 @@ def _remedies(verdict: Verdict | None, situation: Situation) -> tuple[Branch, ..
 
 def _failed(verdict: Verdict) -> set[str]:
     """Names of the failed checks that decide something."""
-    return {check.name for check in verdict.checks if not check.passed} - ADVISORY
+    return {check.name for check in deciding(verdict.checks)}
 
 
 def _decisive(verdict: Verdict) -> bool:
@@ -186,6 +186,5 @@ def _possible(branch: Branch, tried: Sequence[Branch], situation: Situation) -> 
 def _why(verdict: Verdict | None) -> str:
     if verdict is None:
         return "a stage failed"
-    decisive = _failed(verdict)
-    failed = ", ".join(check.name for check in verdict.checks if check.name in decisive)
+    failed = ", ".join(check.name for check in deciding(verdict.checks))
     return f"{verdict.status}: {failed} failed" if failed else f"{verdict.status}: {verdict.reason}"

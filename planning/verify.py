@@ -15,7 +15,7 @@ from models.records import Relaxation
 from models.relaxation.moved import moved
 from planning.ambiguity import remedy
 from planning.confidence import confidence, moves
-from planning.limits import ADVISORY, LIMITS, STRAIN_OF_A_GUESS, check
+from planning.limits import LIMITS, STRAIN_OF_A_GUESS, check, deciding
 from planning.records import Check, Status, Verdict
 from reconstruction.distortion import deformation
 from reconstruction.hypotheses import lead
@@ -75,7 +75,7 @@ def verify(
     status = _status(checks, reconstruction, probability)
     reason = _reason(checks)
     if status is Status.AMBIGUOUS:
-        if all(each.passed or each.name in ADVISORY for each in checks):
+        if not deciding(checks):
             reason = f"every check passed, but of answers like this only {probability:.0%} are right"
         elif any(each.name == "margin" and not each.passed for each in checks):
             wanted = LIMITS["margin"].value
@@ -134,7 +134,7 @@ def _energy_checks(reconstruction: Reconstruction, relaxation: Relaxation) -> li
 
 
 def _status(checks: list[Check], reconstruction: Reconstruction, probability: float) -> Status:
-    failed = {each.name for each in checks if not each.passed} - ADVISORY
+    failed = {each.name for each in deciding(checks)}
     fit = reconstruction.candidate.correlation
     unlike = fit < UNLIKE or (not LIMITS["fit"].passes(fit) and probability < HOPELESS_CONFIDENCE)
     if failed & REJECTING or unlike:
@@ -145,7 +145,7 @@ def _status(checks: list[Check], reconstruction: Reconstruction, probability: fl
 
 
 def _reason(checks: list[Check]) -> str:
-    failed = [each for each in checks if not each.passed and each.name not in ADVISORY]
+    failed = deciding(checks)
     if not failed:
         return "every check passed"
     return "; ".join(_told(each) for each in failed)

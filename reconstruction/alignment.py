@@ -22,6 +22,7 @@ import scipy.fft
 from jaxtyping import Float, Int
 from pymatgen.core import Structure
 
+from library.filters import MAX_INDEX
 from library.fingerprint import nodes
 from microscopy.linear import structure_factors
 from microscopy.slab import plane_cell
@@ -32,9 +33,6 @@ COARSE_ERROR = 0.06
 
 DAMPING = 0.15
 """Å², most likely damping exp(−B q²): thermal motion."""
-
-MAX_INDEX = 64
-"""Largest crystal cell, in cells of the projected lattice."""
 
 EQUAL = 1e-3
 """Relative difference of likelihood below which two alignments of one template are one seen twice."""

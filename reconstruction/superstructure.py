@@ -147,24 +147,18 @@ def superstructures(
     for candidate in known:
         larger = find_superstructure(measurement, candidate.cell)
         if larger is not None and larger.significance > SIGNIFICANT:
-            template = Template(candidate.template, candidate.structure, "", candidate.source)
-            models.append((template, enlarged(candidate.structure, larger.matrix)))
+            models.append((_template(candidate), enlarged(candidate.structure, larger.matrix)))
     for template in smaller:
         own = plane_cell(template.structure)
         for matrix in _fitting(own, measurement.lattice.vectors, strain):
             models.append((template, enlarged(template.structure, matrix)))
-    proposals = []
-    for template, structure in models:
-        found = align(structure, measurement, strain, sign_free)
-        if found:
-            proposals.append(Proposal(template, structure, "template", 0.0, found, GUESS, PRIOR))
-    proposals.sort(key=lambda each: -each.alignments[0].gain)
+    proposals = sorted(_aligned(models, measurement, strain, sign_free), key=lambda each: -each.alignments[0].gain)
     best = _best(register(proposals[:REGISTERED], measurement))
     for _ in range(ROUNDS):
         # What was fitted of the optics to a structure without its distortion has to be fitted again with it.
         moved = [with_sites_refined(each, measurement) for each in best]
-        proposals = [_proposal(each, measurement, strain, sign_free) for each in moved]
-        best = _best(register([each for each in proposals if each.alignments], measurement))
+        refined = [(_template(each), each.structure) for each in moved]
+        best = _best(register(_aligned(refined, measurement, strain, sign_free, keep=1), measurement))
     return best
 
 
@@ -178,12 +172,21 @@ def _best(candidates: Sequence[Candidate]) -> list[Candidate]:
     return found
 
 
-def _proposal(candidate: Candidate, measurement: Measurement, strain: float, sign_free: bool) -> Proposal:
-    """What a refined candidate proposes."""
-    structure = candidate.structure
-    template = Template(candidate.template, structure, "", candidate.source)
-    found = align(structure, measurement, strain, sign_free, keep=1)
-    return Proposal(template, structure, "template", 0.0, found, GUESS, PRIOR)
+def _template(candidate: Candidate) -> Template:
+    """What a candidate is, as a template that other structures are made of."""
+    return Template(candidate.template, candidate.structure, "", candidate.source)
+
+
+def _aligned(
+    models: Sequence[tuple[Template, Structure]],
+    measurement: Measurement,
+    strain: float,
+    sign_free: bool,
+    keep: int = 3,
+) -> list[Proposal]:
+    """Proposals of the structures that fit the image's lattice, in their order."""
+    found = ((template, made, align(made, measurement, strain, sign_free, keep)) for template, made in models)
+    return [Proposal(template, made, "template", 0.0, fits, GUESS, PRIOR) for template, made, fits in found if fits]
 
 
 def _fitting(own: np.ndarray, lattice: np.ndarray, strain: float) -> list[Int[np.ndarray, "2 2"]]:
