@@ -36,9 +36,7 @@ def named(table: pa.Table, aliases: pa.Table, name: str) -> Bool[np.ndarray, " N
     return found
 
 
-def fits_lattice(
-    table: pa.Table, lattice: Float[np.ndarray, "2 2"], strain: float, max_index: int = MAX_INDEX
-) -> Bool[np.ndarray, " N"]:
+def fits_lattice(table: pa.Table, lattice: Float[np.ndarray, "2 2"], strain: float) -> Bool[np.ndarray, " N"]:
     """Rows whose cell may be a cell of a lattice (rows of ``lattice``, Å) after a deformation within the strain.
 
     No template is lost that a registration could accept: its axes must be as long as vectors of the lattice and its
@@ -49,7 +47,7 @@ def fits_lattice(
         return np.zeros(0, bool)
     multiple = area / abs(np.linalg.det(lattice))
     least, most = np.ceil(multiple * (1 - strain) ** 2 - 1e-6), np.floor(multiple * (1 + strain) ** 2 + 1e-6)
-    keep = np.asarray(np.maximum(least, 1) <= np.minimum(most, max_index))
+    keep = np.asarray(np.maximum(least, 1) <= np.minimum(most, MAX_INDEX))
     lengths = _lengths(lattice, float(max(a.max(initial=0), b.max(initial=0))) * (1 + strain))
     for axis in (a, b):
         keep &= _near(axis, lengths, strain)

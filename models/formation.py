@@ -7,23 +7,10 @@ from dataclasses import replace
 from pymatgen.core import Composition, Structure
 
 from microscopy.errors import PotentialError
-from models.elements import (
-    REFERENCE_OPTIONS,
-    ElementalReference,
-    References,
-    elemental_references,
-)
+from models.elements import REFERENCE_OPTIONS, References, elemental_references
 from models.potentials import Potential
 from models.records import Relaxation
 from models.relaxation import RelaxOptions, relax_in_plane
-
-__all__ = [
-    "ElementalReference",
-    "References",
-    "elemental_references",
-    "formation_energy_per_atom",
-    "relax",
-]
 
 LOWEST = -6.0
 """eV/atom; the most stable compounds (fluorides and oxides of groups 2 to 4) reach -4.5. Lower is an artefact."""

@@ -12,21 +12,7 @@ from models.elements import SHIPPED, all_elements, elemental_references, ground_
 from models.potentials import Potential, load_potential
 from models.relaxation import Minimum, RelaxOptions
 
-
-@pytest.fixture(autouse=True)
-def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("AUTOMAT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def sevennet() -> Potential:
-    return load_potential("sevennet-0")
-
-
-@pytest.fixture
-def tiny(tiny_mattersim: Path) -> Potential:
-    return load_potential(str(tiny_mattersim))
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 @pytest.mark.parametrize(("name", "worst"), [("sevennet-0", 0.21), ("sevennet-l3i5", 0.11)])

@@ -11,33 +11,15 @@ from pymatgen.io.ase import AseAtomsAdaptor
 from microscopy.errors import PotentialError
 from microscopy.slab import slab
 from models import formation
-from models.formation import (
-    ElementalReference,
-    References,
-    elemental_references,
-    formation_energy_per_atom,
-    relax,
-)
-from models.potentials import Potential, load_potential
+from models.elements import ElementalReference, References, elemental_references
+from models.formation import formation_energy_per_atom, relax
+from models.potentials import Potential
 from models.relaxation import RelaxOptions, to_atoms
 
 DATA = Path(__file__).parents[3] / "shared" / "data" / "structures"
 
 
-@pytest.fixture(autouse=True)
-def cache_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    monkeypatch.setenv("AUTOMAT_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
-
-
-@pytest.fixture
-def sevennet() -> Potential:
-    return load_potential("sevennet-0")
-
-
-@pytest.fixture
-def tiny(tiny_mattersim: Path) -> Potential:
-    return load_potential(str(tiny_mattersim))
+pytestmark = pytest.mark.usefixtures("cache_folder")
 
 
 def reference(energy: float) -> ElementalReference:

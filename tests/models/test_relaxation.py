@@ -31,11 +31,6 @@ def layer_group(structure: Structure, tolerance: float) -> int:
     return int(spglib.get_layergroup(cell, aperiodic_dir=2, symprec=tolerance).number)
 
 
-@pytest.fixture(scope="module")
-def sevennet() -> Potential:
-    return load_potential("sevennet-0")
-
-
 def test_finds_the_literature_lattice_from_either_side(sevennet: Potential) -> None:
     # a = 3.18 Å for monolayer MoS2 in PBE: Rasmussen and Thygesen, J. Phys. Chem. C 119, 13169 (2015).
     small, large = (relax_in_plane(mos2(a), sevennet) for a in (3.05, 3.32))

@@ -37,11 +37,6 @@ def potential(request: pytest.FixtureRequest, tiny_mattersim: Path) -> Potential
     return load_potential("sevennet-0" if request.param == "sevennet" else str(tiny_mattersim))
 
 
-@pytest.fixture(scope="module")
-def sevennet() -> Potential:
-    return load_potential("sevennet-0")
-
-
 def rattled() -> list[Atoms]:
     found = [to_atoms(each) for each in (layer("Mo", "S", 3.2), oblique(), layer("W", "Se", 3.3, 1.7))]
     for number, each in enumerate(found):

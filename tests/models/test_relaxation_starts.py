@@ -5,7 +5,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from microscopy.slab import slab
-from models.potentials import Potential, load_potential
+from models.potentials import Potential
 from models.relaxation import RelaxOptions, relax_in_plane
 from models.relaxation.starts import DISTINCT, KEEP, difference, height_starts
 
@@ -28,11 +28,6 @@ def phosphorene() -> Structure:
 
 
 ALL = pytest.mark.parametrize("structure", [silicene(), disulphide(), phosphorene()], ids=["Si", "MoS2", "P"])
-
-
-@pytest.fixture(scope="module")
-def sevennet() -> Potential:
-    return load_potential("sevennet-0")
 
 
 @ALL
