@@ -9,8 +9,6 @@ import time
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -20,6 +18,7 @@ import httpx
 
 from library.sources.entry import brief, printable
 from microscopy.errors import LibraryError
+from microscopy.retrying import retry_after
 
 MAX_PAGE = 64 * 2**20
 """Bytes of one page, after decompression."""
@@ -143,7 +142,7 @@ class Web:
             with self._client.stream("GET", url) as response:
                 if response.status_code in TRANSIENT:
                     raise _PassingError(
-                        f"HTTP {response.status_code}", _retry_after(response.headers.get("Retry-After"))
+                        f"HTTP {response.status_code}", retry_after(response.headers.get("Retry-After"))
                     )
                 body = self._body(response)
         except (httpx.TransportError, httpx.DecodingError) as error:
@@ -170,20 +169,6 @@ class Web:
             if time.monotonic() - began > 10 * self.manners.timeout:
                 raise _PassingError("the page comes too slowly")
         return bytes(body)
-
-
-def _retry_after(value: str | None) -> float:
-    """Seconds that a Retry-After header asks for: a number or a date (RFC 9110, 10.2.3)."""
-    if not value:
-        return 0.0
-    try:
-        return max(0.0, float(value))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _reason(body: bytes) -> str:

@@ -9,14 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO
 
 import httpx
 
 from microscopy.errors import PotentialError
+from microscopy.retrying import retry_after
 
 Progress = Callable[[int, int | None], None]
 """Told of the bytes that are here, and of how many there will be where the server says so."""
@@ -181,18 +180,8 @@ def _start(answer: httpx.Response, here: int) -> int:
         return here
     said = f"the server says {status} {answer.reason_phrase}".strip()
     if status in RETRIED:
-        raise _AgainError(said, _retry_after(answer.headers.get("Retry-After", "")))
+        raise _AgainError(said, retry_after(answer.headers.get("Retry-After")))
     raise PotentialError(f"{answer.request.url}: {said}")
-
-
-def _retry_after(text: str) -> float:
-    """Seconds that a server asks to wait: a number or a date; 0 where it does not say."""
-    if text.strip().isdigit():
-        return float(text)
-    try:
-        return max(0.0, (parsedate_to_datetime(text) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _check_room(url: str, path: Path, here: int, total: int | None, limits: Limits) -> None:
