@@ -258,7 +258,7 @@ class _Passing:
             State.RUNNING: self.told.started,
         }
         if "state" in changes:
-            lists[changes["state"]].append(shown(content.name))
+            lists[changes["state"]].append(shown(changes.get("name", content.name)))
 
     def _hand_over(self) -> None:
         """Submit what waits, the oldest first."""
