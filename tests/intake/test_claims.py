@@ -182,7 +182,10 @@ def test_a_file_system_without_locks_is_told(tmp_path: Path, monkeypatch: pytest
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr(claims.fcntl, "flock", unsupported)
-    with pytest.raises(IntakeError, match="cannot lock files: choose an output folder on another"), claims.claim(tmp_path, KEY):
+    with (
+        pytest.raises(IntakeError, match="cannot lock files: choose an output folder on another"),
+        claims.claim(tmp_path, KEY),
+    ):
         pass
 
 

@@ -25,39 +25,37 @@ def prepared(folder: Path) -> Lab:
     """A folder in which the next pass has a bit of everything to do."""
     folder.mkdir()
     lab = Lab(folder)
-    lab.settings = replace(lab.settings, in_flight=3)
     for name in FILES[:3]:
         lab.drop(name, name.encode())
     lab.look()
     lab.look()
+    lab.settings = replace(lab.settings, backoff=0.0)
     first, second, _ = lab.runs.all()
+    lab.drop(FILES[3], b"complete")
+    lab.drop("d.toml", b"dose = 1e4")
+    lab.look(1)
     lab.work(first)
     lab.runs.put(second, RunState.CRASHED)
-    lab.drop(FILES[3], b"complete")
-    lab.settings = replace(lab.settings, settle=3.0)
-    lab.look(1)  # the first of them is done from here on
-    second = next(run for run in lab.runs.all() if run.endswith("-0-0") and run not in lab.runs.open() and run != first)
     lab.drop(FILES[4], b"just come")
-    (lab.root / "copy.tif").write_bytes(b"a.tif")
+    lab.drop("copy.tif", b"a.tif")
     return lab
 
 
-def lines_of(lab: Lab, kill_at: int | None) -> int:
-    """Make a pass in a child that counts its lines, and kills itself at one of them; the count, or 0 if killed."""
-    read, write = os.pipe()
+def trace_of(lab: Lab, kill_at: int | None) -> list[str]:
+    """Make a pass in a child that notes its lines, and kills itself at one of them; the lines, none if it was killed."""
+    notes = lab.root.parent / "lines"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, from Python 3.12 on
         child = os.fork()
     if not child:
-        count = 0
+        lines = []
 
         def line(frame: FrameType, event: str, _: Any) -> Any:
-            nonlocal count
             if not frame.f_code.co_filename.startswith(PACKAGE):
                 return None
             if event == "line":
-                count += 1
-                if count == kill_at:
+                lines.append(f"{frame.f_code.co_filename}:{frame.f_lineno}")
+                if len(lines) == kill_at:
                     os.kill(os.getpid(), signal.SIGKILL)
             return line
 
@@ -65,14 +63,11 @@ def lines_of(lab: Lab, kill_at: int | None) -> int:
             sys.settrace(line)
             lab.look(5)
             sys.settrace(None)
-            os.write(write, str(count).encode())
+            notes.write_text("\n".join(lines))
         finally:
             os._exit(0)
-    os.close(write)
     os.waitpid(child, 0)
-    told = os.read(read, 100)
-    os.close(read)
-    return int(told or 0)
+    return notes.read_text().splitlines() if notes.exists() else []
 
 
 def check(lab: Lab) -> None:
@@ -87,27 +82,30 @@ def check(lab: Lab) -> None:
     assert len(set(keys)) == len(FILES)
 
 
-def total(folder: Path) -> int:
+def moments(folder: Path) -> list[int]:
+    """When each line of the package runs for the first and for the last time in a pass."""
     lab = prepared(folder)
-    lines = lines_of(lab, None)
-    assert lines > 500
+    lines = trace_of(lab, None)
     check(lab)
-    return lines
+    first = {line: number for number, line in reversed(list(enumerate(lines, start=1)))}
+    last = {line: number for number, line in enumerate(lines, start=1)}
+    assert len(first) > 150
+    return sorted({*first.values(), *last.values()})
 
 
-def killed_at(folder: Path, line: int) -> None:
+def killed_at(folder: Path, moment: int) -> None:
     lab = prepared(folder)
-    assert not lines_of(lab, line)
+    assert not trace_of(lab, moment)
     check(lab)
 
 
 def test_killed_here_and_there(tmp_path: Path) -> None:
-    lines = total(tmp_path / "whole")
-    for line in range(1, lines, lines // 6):
-        killed_at(tmp_path / str(line), line)
+    every = moments(tmp_path / "whole")
+    for moment in every[:: len(every) // 6]:
+        killed_at(tmp_path / str(moment), moment)
 
 
 @pytest.mark.slow
 def test_killed_at_every_line(tmp_path: Path) -> None:
-    for line in range(1, total(tmp_path / "whole")):
-        killed_at(tmp_path / str(line), line)
+    for moment in moments(tmp_path / "whole"):
+        killed_at(tmp_path / str(moment), moment)

@@ -28,7 +28,9 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "out" / "ledger.sqlite"
 
 
-@pytest.mark.parametrize("name", ["a\nb.tif", "..\\..\\x.tif", "\x1b[2J.tif", "µ.tif", os.fsdecode(b"\xff\xfe.tif"), "'; --"])
+@pytest.mark.parametrize(
+    "name", ["a\nb.tif", "..\\..\\x.tif", "\x1b[2J.tif", "µ.tif", os.fsdecode(b"\xff\xfe.tif"), "'; --"]
+)
 def test_files_come_back_as_they_were_whatever_their_name(name: str, path: Path) -> None:
     seen = replace(SEEN, path=name, state=FileState.REFUSED, sha256=None, reason="why\nnot")
     with Ledger(path) as ledger:
@@ -125,12 +127,17 @@ def cut_off(path: Path) -> None:
     [
         (other_tables, "not a ledger of AutoMat; move it away, or choose another output folder"),
         (later_version, "of version 99, this program reads 1"),
-        (lambda path: path.write_bytes(b"Mo,S\n" * 999), "damaged or no ledger .* move it away and start the watcher again"),
+        (
+            lambda path: path.write_bytes(b"Mo,S\n" * 999),
+            "damaged or no ledger .* move it away and start the watcher again",
+        ),
         (cut_off, "damaged or no ledger .* move it away and start the watcher again"),
         (lambda path: path.mkdir(), "unable to open"),
     ],
 )
-def test_a_foreign_or_damaged_ledger_is_told_and_left_alone(spoil: object, told: str, readonly: bool, path: Path) -> None:
+def test_a_foreign_or_damaged_ledger_is_told_and_left_alone(
+    spoil: object, told: str, readonly: bool, path: Path
+) -> None:
     path.parent.mkdir()
     spoil(path)  # type: ignore[operator]
     before = path.read_bytes() if path.is_file() else None

@@ -51,7 +51,9 @@ def test_every_key(image: Path) -> None:
 def test_what_is_said_can_be_settings(image: Path) -> None:
     from flows.settings import load_settings
 
-    image.with_suffix(".json").write_text('{"elements": ["Mo", "S"], "pixel_size": 0.1, "modality": "idpc", "frame": 3}')
+    image.with_suffix(".json").write_text(
+        '{"elements": ["Mo", "S"], "pixel_size": 0.1, "modality": "idpc", "frame": 3}'
+    )
     options = load_settings(None, {"read": read(image).options}).read
     assert (options.elements, options.pixel_size, options.frame) == (("Mo", "S"), (0.1, 0.1), 3)
 
@@ -135,7 +137,8 @@ def test_a_wrong_value_names_the_sidecar_and_the_key(text: str, told: str, image
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"dose = 1 2", "is no TOML"), (b"\xff\xfe", "is no TOML"), (b"#" * 1_000_001, "larger than 1 MB")]
+    ("content", "told"),
+    [(b"dose = 1 2", "is no TOML"), (b"\xff\xfe", "is no TOML"), (b"#" * 1_000_001, "larger than 1 MB")],
 )
 def test_a_bad_toml_is_told(content: bytes, told: str, image: Path) -> None:
     image.with_suffix(".toml").write_bytes(content)
