@@ -11,6 +11,7 @@ from prefect import Task, flow, tags
 from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
 from flows.artifacts import publish
+from flows.placement import place
 from flows.progress import announce
 from flows.settings import Settings
 from microscopy.errors import AutoMatError, PotentialError
@@ -91,7 +92,9 @@ class Journal:
         """Run a step; a cached reference whose file is gone is computed again."""
         self.stage = step.name
         announce(step.name)
-        ref = step(*arguments)
+        ref, trouble = place(step, arguments)
+        if trouble:
+            self.notes[f"{trouble}; computed where the run is"] = None
         if not ref.path.is_file():
             ref = step.with_options(refresh_cache=True)(*arguments)
         self.timings[step.name] = self.timings.get(step.name, 0.0) + ref.seconds
@@ -131,6 +134,14 @@ def reconstruct_image(name: str, path: Path, settings: Settings, out: Path) -> O
     RunFailedError
         If no verdict was reached; the outcome it carries has been written all the same.
     """
+    outcome, error = process(name, path, settings, out)
+    if error is not None:
+        raise RunFailedError(outcome) from error
+    return outcome
+
+
+def process(name: str, path: Path, settings: Settings, out: Path) -> tuple[Outcome, Exception | None]:
+    """Do all that a run does, within any flow; returns the error too if no verdict was reached."""
     journal = Journal()
     source: SourceFile | None = None
     try:
@@ -140,9 +151,9 @@ def reconstruct_image(name: str, path: Path, settings: Settings, out: Path) -> O
         result, folder = files.write(out, path)
     except Exception as error:
         logger.debug("%s failed in %s", path, journal.stage, exc_info=True)
-        raise RunFailedError(_failed(path, source, error, journal, out)) from error
+        return _failed(path, source, error, journal, out), error
     publish(result, folder, files.thumbnail)
-    return Outcome(result, folder)
+    return Outcome(result, folder), None
 
 
 def _run(name: str, source: SourceFile, settings: Settings, journal: Journal) -> Ref:
@@ -160,7 +171,7 @@ def _run(name: str, source: SourceFile, settings: Settings, journal: Journal) ->
         best.verdict,
         tuple(journal.decisions),
         tuple(journal.found),
-        tuple(f"no energy: {note}" for note in journal.notes),
+        tuple(journal.notes),
         Aside(dict(journal.timings)),
     )
 
@@ -281,7 +292,7 @@ def _relaxed(
         relaxation = journal.call(steps.relax, attempt.reconstruction, potential, options)
     except PotentialError as error:
         # The crystal stands without its energy; the result says why there is none.
-        journal.notes[str(error)] = None
+        journal.notes[f"no energy: {error}"] = None
         return attempt
     verdict = journal.call(steps.verify, micrograph, attempt.candidates, attempt.reconstruction, relaxation)
     return replace(attempt, relaxation=relaxation, verdict=verdict)
