@@ -67,6 +67,8 @@ class Ledger:
     ----------
     path
         The file; made when absent, unless ``readonly``.
+    root
+        The watched folder, for `check_root`.
     readonly
         Change nothing (but let SQLite undo what a killed writer left half-done).
 
@@ -77,7 +79,7 @@ class Ledger:
         disk refuses.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, root: Path | None = None, readonly: bool = False) -> None:
         self.path = Path(path)
         self.readonly = readonly
         with self._told():
@@ -85,6 +87,8 @@ class Ledger:
         try:
             with self._told():
                 self._checked()
+            if root is not None:
+                self.check_root(root)
         except BaseException:
             self._db.close()
             raise
@@ -137,6 +141,23 @@ class Ledger:
             row = self._db.execute("SELECT root, at, trouble, warnings FROM look").fetchone()
         return Look(row[0], row[1], tuple(json.loads(row[2])), tuple(json.loads(row[3]))) if row else None
 
+    def check_root(self, root: Path) -> None:
+        """Refuse to watch a folder with the ledger of another; one that has moved is the same.
+
+        Raises
+        ------
+        LedgerError
+            If the ledger's own folder is still where it was, and not this one.
+        """
+        look = self.look()
+        if look is None or not Path(look.root).is_dir() or not Path(root).is_dir():
+            return
+        if not Path(look.root).samefile(root):
+            own = shown(look.root)
+            raise LedgerError(
+                f"{self._name}: is the ledger of {own}; choose another output folder for {shown(str(root))}"
+            )
+
     def record(self, seen: Iterable[Seen]) -> list[Content]:
         """Write what a scan found; contents that were never met before are returned, waiting."""
         new = []
@@ -181,11 +202,12 @@ class Ledger:
 
     def passed(self, look: Look) -> None:
         """Write that a pass was made."""
-        values = (look.root, look.at, json.dumps(look.trouble), json.dumps(look.warnings))
+        values = (os.fsencode(look.root), look.at, json.dumps(look.trouble), json.dumps(look.warnings))
+        statement = (
+            "INSERT OR REPLACE INTO look (one, root, at, trouble, warnings) VALUES (1, CAST(? AS TEXT), ?, ?, ?)"
+        )
         with self.transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO look (one, root, at, trouble, warnings) VALUES (1, ?, ?, ?, ?)", values
-            )
+            self._db.execute(statement, values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -14,14 +14,17 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from intake import claims
-from intake.errors import IntakeError, LedgerError, UnreachableError, VanishedError
+from intake.errors import IntakeError, VanishedError
 from intake.folder import scan
 from intake.ledger import Ledger
 from intake.places import shown
 from intake.records import Content, Job, Look, RunState, State
 from intake.sidecar import read_sidecar, youngest
 
-__all__ = ["Job", "Pass", "PassSettings", "RunState", "Runs", "one_pass"]
+__all__ = ["IN_FLIGHT", "Job", "Pass", "PassSettings", "RunState", "Runs", "one_pass"]
+
+IN_FLIGHT = 16
+"""Jobs handed over and not yet ended, unless asked otherwise."""
 
 HELD = "held"
 """Progress of a content that somebody works on; no run state says more."""
@@ -30,7 +33,8 @@ HELD = "held"
 class Runs(Protocol):
     """Whoever runs the jobs.
 
-    Both methods raise `UnreachableError` when it does not answer; any other exception counts against the job.
+    Both methods raise `IntakeError` when it does not answer, which costs nothing but time; any other exception of
+    ``submit`` counts as a lost run of the job.
     """
 
     def submit(self, job: Job) -> str:
@@ -65,7 +69,7 @@ class PassSettings:
     settle: float = 5.0
     max_bytes: int = 4 << 30
     hashing: float = 20.0
-    in_flight: int = 16
+    in_flight: int = IN_FLIGHT
     attempts: int = 5
     unclaimed: float = 20.0
     pending: float = 120.0
@@ -95,6 +99,12 @@ class Pass:
     trouble: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def __str__(self) -> str:
+        lists = {"new": self.new, "started": self.started, "finished": self.finished}
+        lists |= {"failed": self.failed, "to be run again": self.lost}
+        parts = [f"{len(names)} {what}" for what, names in lists.items() if names]
+        return "; ".join([", ".join(parts) or "nothing new", *self.trouble])
+
 
 def one_pass(
     ledger: Ledger, root: Path, out: Path, runs: Runs, now: float, settings: PassSettings | None = None
@@ -104,7 +114,7 @@ def one_pass(
     Parameters
     ----------
     ledger
-        Open for writing, by the holder of `claims.only_watcher`.
+        Open for writing.
     root, out
         The watched folder, the output folder.
     runs
@@ -117,9 +127,12 @@ def one_pass(
     Raises
     ------
     IntakeError
-        If the ledger cannot be written, or the folders are no use; whatever else goes wrong is in the pass.
+        If somebody else makes a pass, the ledger cannot be written or is that of another folder, or the folders are no
+        use; whatever else goes wrong is in the pass.
     """
-    return _Passing(ledger, Path(root), Path(out), runs, now, settings or PassSettings()).run()
+    with claims.only_pass(out):
+        ledger.check_root(root)
+        return _Passing(ledger, Path(root), Path(out), runs, now, settings or PassSettings()).run()
 
 
 class _Passing:
@@ -133,7 +146,7 @@ class _Passing:
         if here:
             self._hand_over()
         told = self.told
-        look = Look(shown(str(self.root.absolute())), self.now, tuple(told.trouble), tuple(told.warnings))
+        look = Look(str(self.root.absolute()), self.now, tuple(told.trouble), tuple(told.warnings))
         self.ledger.passed(look)
         told.counts = self.ledger.counts()
         return told
@@ -268,16 +281,12 @@ class _Passing:
                 continue
             try:
                 changes = self._handed_over(content)
-            except UnreachableError as error:
+            except IntakeError as error:
                 self.told.trouble.append(str(error))
                 return
-            except LedgerError:
-                raise
             except OSError as error:
                 self.told.trouble.append(f"{shown(content.name)}: {error.strerror or error}")
                 continue
-            except IntakeError as error:
-                changes = self._failed(str(error))
             except Exception as error:
                 lost = self._lost(content, f"cannot be handed over: {_sentence(error)}; see the watcher's log")
                 changes = lost | {"started_at": self.now}
@@ -303,7 +312,10 @@ class _Passing:
         path = self.root / place
         if 0 <= self.now - youngest(path, self.root) < self.settings.settle:
             return {}
-        sidecar = read_sidecar(path, self.root)
+        try:
+            sidecar = read_sidecar(path, self.root)
+        except IntakeError as error:
+            return self._failed(f"{error}; then 'automat retry'")
         job = Job(content.sha256, path, path.name, sidecar.options, content.round, content.attempt)
         return {
             "run_id": self.runs.submit(job),

@@ -42,7 +42,7 @@ def prepared(folder: Path) -> Lab:
 
 
 def trace_of(lab: Lab, kill_at: int | None) -> list[str]:
-    """Make a pass in a child that notes its lines, and kills itself at one of them; the lines, none if it was killed."""
+    """Make a pass in a child that notes its lines, or kills itself at one of them; the lines, none of a killed one."""
     notes = lab.root.parent / "lines"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads, from Python 3.12 on
