@@ -20,37 +20,10 @@ from intake.errors import LedgerError
 from intake.folder import FileState, Seen
 from intake.places import shown
 from intake.records import Content, Look, State
-
-APPLICATION = 0x4175544D
-"""Application id in the header of the file: "AuTM"."""
-
-SCHEMA = 1
-"""Raised whenever the tables change."""
+from intake.schema import APPLICATION, SCHEMA, TABLES
 
 BUSY = 30.0
 """Seconds to wait for whoever else writes or reads."""
-
-_TABLES = """
-CREATE TABLE contents (
-    sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, path TEXT NOT NULL, seen_at REAL NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed')),
-    status TEXT, confidence REAL, formula TEXT, reason TEXT NOT NULL, folder TEXT, seconds REAL,
-    round INTEGER NOT NULL, attempt INTEGER NOT NULL, run_id TEXT, started_at REAL, finished_at REAL,
-    options TEXT NOT NULL, progress TEXT, progress_at REAL
-);
-CREATE INDEX contents_by_state ON contents (state, seen_at);
-CREATE TABLE files (
-    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, seen_at REAL NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('settling', 'known', 'refused', 'ignored', 'gone')),
-    sha256 TEXT REFERENCES contents (sha256), reason TEXT NOT NULL,
-    CHECK (state != 'known' OR sha256 IS NOT NULL)
-);
-CREATE INDEX files_by_content ON files (sha256);
-CREATE TABLE look (
-    one INTEGER PRIMARY KEY CHECK (one = 1), root TEXT NOT NULL, at REAL NOT NULL,
-    trouble TEXT NOT NULL, warnings TEXT NOT NULL
-);
-"""
 
 _CONTENT = ", ".join(field.name for field in fields(Content))
 _SEEN = ", ".join(field.name for field in fields(Seen))
@@ -134,6 +107,15 @@ class Ledger:
             for table in ("contents", "files"):
                 counts.update(self._db.execute(f"SELECT state, count(*) FROM {table} GROUP BY state").fetchall())
         return {str(name): count for name, count in counts.items()}
+
+    def statuses(self) -> dict[str, int]:
+        """Number of done contents with each status, the most frequent first."""
+        with self._told():
+            return dict(
+                self._db.execute(
+                    "SELECT status, count(*) FROM contents WHERE state = 'done' GROUP BY 1 ORDER BY 2 DESC, 1"
+                ).fetchall()
+            )
 
     def look(self) -> Look | None:
         """The latest pass; None before the first."""
@@ -269,7 +251,7 @@ class Ledger:
         with self.transaction():
             if self._pragma("schema_version"):
                 return
-            for statement in filter(str.strip, _TABLES.split(";")):
+            for statement in filter(str.strip, TABLES.split(";")):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA application_id = {APPLICATION}")
             self._db.execute(f"PRAGMA user_version = {SCHEMA}")

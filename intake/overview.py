@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from intake.folder import FileState, Seen
@@ -13,6 +12,8 @@ from intake.records import Content, Look, RunState, State
 
 QUEUED = "queued"
 """What a running content is called while nobody works on it."""
+
+_ORDER = (State.DONE, State.FAILED, State.RUNNING, QUEUED, State.WAITING)
 
 
 @dataclass(frozen=True)
@@ -50,16 +51,31 @@ class Row:
 
 @dataclass(frozen=True)
 class Overview:
-    """The whole ledger: latest pass, counts by state, counts of done contents by status, rows with the newest last."""
+    """What a ledger holds.
+
+    Attributes
+    ----------
+    look
+        The latest pass.
+    counts
+        As `Ledger.counts`.
+    queued
+        How many of the running contents nobody works on yet.
+    statuses
+        How many of the done contents have which status.
+    contents, files
+        What was asked for, the first seen first; files that are settling, refused or ignored.
+    """
 
     look: Look | None
     counts: Mapping[str, int]
+    queued: int
     statuses: Mapping[str, int]
     contents: tuple[Content, ...]
     files: tuple[Seen, ...]
 
     def rows(self) -> list[Row]:
-        """Contents, and files that are refused or not complete."""
+        """Contents, and files that are refused or not complete; the newest last."""
         told = (FileState.SETTLING, FileState.REFUSED)
         rows = [_of_content(each) for each in self.contents]
         rows += [_of_file(each) for each in self.files if each.state in told]
@@ -81,7 +97,8 @@ def overview(ledger: Ledger, *, failed: bool = False) -> Overview:
     return Overview(
         ledger.look(),
         ledger.counts(),
-        _statuses(contents),
+        sum(_is_queued(each) for each in ledger.contents(State.RUNNING)),
+        ledger.statuses(),
         tuple(contents),
         tuple(each for each in ledger.files().values() if each.state in unread),
     )
@@ -89,27 +106,27 @@ def overview(ledger: Ledger, *, failed: bool = False) -> Overview:
 
 def totals(found: Overview) -> str:
     """Counts in one line."""
-    counts = dict(found.counts)
-    micrographs = [f"{counts[state]} {state}" for state in reversed(State) if counts[state]]
+    counts = {**found.counts, QUEUED: found.queued, State.RUNNING: found.counts[State.RUNNING] - found.queued}
+    micrographs = [f"{counts[state]} {state}" for state in _ORDER if counts[state]]
     statuses = ", ".join(f"{count} {status}" for status, count in found.statuses.items())
     if statuses:
         micrographs = [f"{part} ({statuses})" if part.endswith(State.DONE) else part for part in micrographs]
     files = [f"{counts[state]} {state}" for state in FileState if state is not FileState.KNOWN and counts[state]]
-    total = sum(counts[state] for state in State)
+    total = sum(found.counts[state] for state in State)
     line = f"{total} micrograph{'s' if total != 1 else ''}: {', '.join(micrographs) or 'none yet'}"
     return f"{line}. Other files: {', '.join(files)}" if files else line
 
 
-def _statuses(contents: Iterable[Content]) -> dict[str, int]:
-    return dict(Counter(each.status or "" for each in contents if each.state is State.DONE).most_common())
+def _is_queued(content: Content) -> bool:
+    untaken = content.progress in (None, RunState.SCHEDULED, RunState.PENDING)
+    return content.state is State.RUNNING and untaken
 
 
 def _of_content(content: Content) -> Row:
     waiting = content.state is State.WAITING
-    untaken = content.progress in (None, RunState.SCHEDULED, RunState.PENDING)
     return Row(
         name=shown(content.path),
-        state=QUEUED if content.state is State.RUNNING and untaken else str(content.state),
+        state=QUEUED if _is_queued(content) else str(content.state),
         status=content.status,
         formula=content.formula,
         confidence=content.confidence,

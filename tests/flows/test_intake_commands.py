@@ -75,7 +75,7 @@ def test_the_table_tells_everything_with_the_newest_last(lab: Lab, automat: Auto
         assert [each for each in told if each not in rows[name]] == []
     assert "\x1b" not in result.stdout
     for told in (
-        "4 micrographs: 1 failed, 1 done (1 accepted), 1 running, 1 waiting. "
+        "4 micrographs: 1 done (1 accepted), 1 failed, 1 queued, 1 waiting. "
         "Other files: 1 settling, 2 refused, 1 ignored",
         f"{lab.root}: looked into",
         "Note: the server does not answer; start it",

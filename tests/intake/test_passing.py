@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from lab import Lab, digest
 
-from intake import claims
+from intake import claims, folder
 from intake.errors import ClaimedError, IntakeError, LedgerError
 from intake.ledger import Ledger
-from intake.passing import Job, RunState
+from intake.passing import Job, RunState, one_pass
 from intake.places import LEDGER
 from intake.records import State
 
@@ -385,3 +385,25 @@ def test_a_pass_is_told_in_a_line(lab: Lab) -> None:
     assert str(lab.look()) == "2 new; the server does not answer; start it"
     lab.runs.away = False
     assert str(lab.look()) == "2 started"
+
+
+def test_a_pass_without_news_reads_no_file_and_writes_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(200):
+        lab.drop(f"{number % 10}/{number}.tif", str(number).encode())
+    lab.settings = replace(lab.settings, in_flight=1000)
+    lab.finish_everything()
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a file was read")
+
+    monkeypatch.setattr(folder, "stable_digest", refused)
+    with lab.ledger() as ledger:
+        said: list[str] = []
+        ledger._db.set_trace_callback(said.append)
+        told = one_pass(ledger, lab.root, lab.out, lab.runs, lab.now + 100)
+    assert told.counts["done"] == told.counts["known"] == 200
+    assert [sentence.split()[0] for sentence in said if not sentence.startswith("SELECT")] == [
+        "BEGIN",
+        "INSERT",
+        "COMMIT",
+    ]
