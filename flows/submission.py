@@ -25,7 +25,7 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import deployment
 
 from flows.topology import DEPLOYMENT
-from intake.errors import UnreachableError
+from intake.errors import IntakeError
 from intake.records import Job, RunState
 from microscopy.cache import cache_folder
 
@@ -56,7 +56,7 @@ class PrefectRuns:
 
         Raises
         ------
-        UnreachableError
+        IntakeError
             If the server cannot be reached or refuses, or the disk is nearly full.
         """
         self._check_space()
@@ -80,9 +80,9 @@ class PrefectRuns:
                 idempotency_key=hashlib.sha256(f"{self._out}\0{job.key}\0{job.attempt}".encode()).hexdigest(),
             )
         except ObjectNotFound as error:
-            raise UnreachableError("the Prefect server has no deployment of AutoMat; run 'automat deploy'") from error
+            raise IntakeError("the Prefect server has no deployment of AutoMat; run 'automat deploy'") from error
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-            raise UnreachableError(f"the Prefect server does not take runs: {_reason(error)}") from error
+            raise IntakeError(f"the Prefect server does not take runs: {_reason(error)}") from error
         return str(run.id)
 
     def states(self, ids: Iterable[str]) -> dict[str, RunState]:
@@ -90,7 +90,7 @@ class PrefectRuns:
 
         Raises
         ------
-        UnreachableError
+        IntakeError
             If the server cannot be reached.
         """
         wanted = list(ids)
@@ -101,14 +101,14 @@ class PrefectRuns:
                 for run in self._client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=part))):
                     found[str(run.id)] = _state(run.state)
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-            raise UnreachableError(f"the Prefect server does not answer: {_reason(error)}") from error
+            raise IntakeError(f"the Prefect server does not answer: {_reason(error)}") from error
         return found
 
     def _check_space(self) -> None:
         """A run that meets a full disk is lost: better not to begin it."""
         for place in (self._out, cache_folder()):
             if place.exists() and shutil.disk_usage(place).free < MIN_FREE:
-                raise UnreachableError(f"{place}: less than {MIN_FREE >> 20} MiB are free; nothing new is begun")
+                raise IntakeError(f"{place}: less than {MIN_FREE >> 20} MiB are free; nothing new is begun")
 
 
 def tidy(client: SyncPrefectClient, quiet: str) -> None:
