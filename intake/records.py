@@ -146,7 +146,7 @@ class Look:
 class Runs(Protocol):
     """Whoever runs the jobs.
 
-    Both methods raise `IntakeError` when it does not answer, which costs nothing but time; any other exception of
+    Both methods raise `UnreachableError` when it does not answer, which costs nothing but time; any other exception of
     ``submit`` counts as a lost run of the job.
     """
 
