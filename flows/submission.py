@@ -26,6 +26,7 @@ from prefect.runtime import deployment
 
 from flows.topology import DEPLOYMENT
 from intake.errors import UnreachableError
+from intake.places import shown
 from intake.records import Job, RunState
 from microscopy.cache import cache_folder
 
@@ -66,9 +67,9 @@ class PrefectRuns:
                 self._deployment = self._client.read_deployment_by_name(f"reconstruct-file/{DEPLOYMENT}").id
             run = self._client.create_flow_run_from_deployment(
                 self._deployment,
-                name=job.name,
+                name=shown(job.name),
                 parameters={
-                    "name": job.name,
+                    "name": shown(job.name),
                     "path": str(job.path),
                     "settings": self._settings,
                     "options": job.options,
@@ -139,8 +140,10 @@ def _state(state: Any) -> RunState:
         return RunState.SCHEDULED
     if state.is_pending():
         return RunState.PENDING
-    if state.is_crashed() or state.is_cancelled():
+    if state.is_crashed():
         return RunState.CRASHED
+    if state.is_cancelled():
+        return RunState.CANCELLED
     return RunState.FINISHED if state.is_final() else RunState.RUNNING
 
 

@@ -132,6 +132,8 @@ class _Passing:
             return ended
         if states is None and not held:
             return {}
+        if states and not held and states.get(content.run_id or "") is RunState.CANCELLED:
+            return self._failed("it was cancelled; 'automat retry' runs it again")
         progress = (
             HELD if held else str(states.get(content.run_id or "", RunState.MISSING) if states else RunState.MISSING)
         )

@@ -33,6 +33,8 @@ class RunState(StrEnum):
     """It ended by itself, well or not."""
     CRASHED = "crashed"
     """It was ended, or its worker died."""
+    CANCELLED = "cancelled"
+    """A person stopped it."""
     MISSING = "missing"
     """Nobody knows it."""
 
