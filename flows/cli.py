@@ -54,8 +54,6 @@ app = typer.Typer(
 )
 for name, group in commands.GROUPS.items():
     app.add_typer(group, name=name)
-for function in commands.COMMANDS:
-    app.command()(function)
 
 
 def main() -> NoReturn:
@@ -236,6 +234,10 @@ def _reconstruct(
         complain("interrupted")
         raise typer.Exit(130) from None
     raise typer.Exit(int(failed))
+
+
+for function in commands.COMMANDS:  # after those of this module: in the order of --help
+    app.command()(function)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from flows import artifacts
 from flows.reconstruct import Outcome, process
 from flows.settings import load_settings
 from flows.submission import PrefectRuns, tidy
-from intake.claims import claim, finish, finished, only_watcher
+from intake.claims import claim, finish, finished
 from intake.errors import IntakeError
 from intake.ledger import Ledger
 from intake.passing import Pass, PassSettings, one_pass
@@ -103,11 +103,7 @@ def drop_folder(folder: str, out: str, settings: dict[str, Any], in_flight: int,
     """
     root, results = Path(folder), Path(out)
     patience = PassSettings(in_flight=in_flight, settle=settle)
-    with (
-        get_client(sync_client=True) as client,
-        only_watcher(results),
-        Ledger(results / LEDGER) as ledger,
-    ):
+    with get_client(sync_client=True) as client, Ledger(results / LEDGER, root=root) as ledger:
         done = one_pass(ledger, root, results, PrefectRuns(client, settings, results), time.time(), patience)
         news = bool(done.new or done.started or done.finished or done.failed or done.lost)
         if news:

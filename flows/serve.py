@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from flows.server import API_URL, START_TIMEOUT, STOP_TIMEOUT, OrchestrationError, ask
@@ -15,6 +16,9 @@ from microscopy.cache import cache_folder
 
 PORT = 4200
 LOOPBACK = "127.0.0.1"
+
+PORT_TIMEOUT = 8.0
+"""Seconds that a port may still be taken by a server that is ending."""
 
 AUTH = "PREFECT_SERVER_API_AUTH_STRING"
 DATABASE = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
@@ -117,7 +121,7 @@ class LocalServer:
         OrchestrationError
             If the port is taken.
         """
-        check_address(LOOPBACK, self._port)
+        self._await_port()
         settings = {**os.environ, **environment()}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
@@ -129,6 +133,17 @@ class LocalServer:
                 env=settings,
                 start_new_session=True,  # Ctrl-C is for the command, which then stops the server
             )
+
+    def _await_port(self) -> None:
+        """Give the server of a command that was killed a moment ago the time to end."""
+        end = time.monotonic() + PORT_TIMEOUT
+        while True:
+            try:
+                return check_address(LOOPBACK, self._port)
+            except OrchestrationError:
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.5)
 
     def wait(self) -> None:
         """Return once it answers.

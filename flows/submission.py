@@ -25,7 +25,8 @@ from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.runtime import deployment
 
 from flows.topology import DEPLOYMENT
-from intake.errors import IntakeError
+from intake.errors import UnreachableError
+from intake.places import shown
 from intake.records import Job, RunState
 from microscopy.cache import cache_folder
 
@@ -56,7 +57,7 @@ class PrefectRuns:
 
         Raises
         ------
-        IntakeError
+        UnreachableError
             If the server cannot be reached or refuses, or the disk is nearly full.
         """
         self._check_space()
@@ -66,9 +67,9 @@ class PrefectRuns:
                 self._deployment = self._client.read_deployment_by_name(f"reconstruct-file/{DEPLOYMENT}").id
             run = self._client.create_flow_run_from_deployment(
                 self._deployment,
-                name=job.name,
+                name=shown(job.name),
                 parameters={
-                    "name": job.name,
+                    "name": shown(job.name),
                     "path": str(job.path),
                     "settings": self._settings,
                     "options": job.options,
@@ -80,9 +81,9 @@ class PrefectRuns:
                 idempotency_key=hashlib.sha256(f"{self._out}\0{job.key}\0{job.attempt}".encode()).hexdigest(),
             )
         except ObjectNotFound as error:
-            raise IntakeError("the Prefect server has no deployment of AutoMat; run 'automat deploy'") from error
+            raise UnreachableError("the Prefect server has no deployment of AutoMat; run 'automat deploy'") from error
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-            raise IntakeError(f"the Prefect server does not take runs: {_reason(error)}") from error
+            raise UnreachableError(f"the Prefect server does not take runs: {_reason(error)}") from error
         return str(run.id)
 
     def states(self, ids: Iterable[str]) -> dict[str, RunState]:
@@ -90,7 +91,7 @@ class PrefectRuns:
 
         Raises
         ------
-        IntakeError
+        UnreachableError
             If the server cannot be reached.
         """
         wanted = list(ids)
@@ -101,14 +102,14 @@ class PrefectRuns:
                 for run in self._client.read_flow_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=part))):
                     found[str(run.id)] = _state(run.state)
         except (httpx.HTTPError, PrefectHTTPStatusError) as error:
-            raise IntakeError(f"the Prefect server does not answer: {_reason(error)}") from error
+            raise UnreachableError(f"the Prefect server does not answer: {_reason(error)}") from error
         return found
 
     def _check_space(self) -> None:
         """A run that meets a full disk is lost: better not to begin it."""
         for place in (self._out, cache_folder()):
             if place.exists() and shutil.disk_usage(place).free < MIN_FREE:
-                raise IntakeError(f"{place}: less than {MIN_FREE >> 20} MiB are free; nothing new is begun")
+                raise UnreachableError(f"{place}: less than {MIN_FREE >> 20} MiB are free; nothing new is begun")
 
 
 def tidy(client: SyncPrefectClient, quiet: str) -> None:
@@ -139,8 +140,10 @@ def _state(state: Any) -> RunState:
         return RunState.SCHEDULED
     if state.is_pending():
         return RunState.PENDING
-    if state.is_crashed() or state.is_cancelled():
+    if state.is_crashed():
         return RunState.CRASHED
+    if state.is_cancelled():
+        return RunState.CANCELLED
     return RunState.FINISHED if state.is_final() else RunState.RUNNING
 
 

@@ -19,3 +19,7 @@ class VanishedError(IntakeError):
 
 class LedgerError(IntakeError):
     """The ledger cannot be read or written."""
+
+
+class UnreachableError(IntakeError):
+    """Whoever runs the jobs does not answer, or takes none for the time being."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from intake import claims
-from intake.errors import IntakeError, VanishedError
+from intake.errors import IntakeError, LedgerError, UnreachableError, VanishedError
 from intake.folder import scan
 from intake.ledger import Ledger
 from intake.places import shown
@@ -132,6 +132,8 @@ class _Passing:
             return ended
         if states is None and not held:
             return {}
+        if states and not held and states.get(content.run_id or "") is RunState.CANCELLED:
+            return self._failed("it was cancelled; 'automat retry' runs it again")
         progress = (
             HELD if held else str(states.get(content.run_id or "", RunState.MISSING) if states else RunState.MISSING)
         )
@@ -201,9 +203,11 @@ class _Passing:
                 continue
             try:
                 changes = self._handed_over(content)
-            except IntakeError as error:
+            except UnreachableError as error:
                 self.told.trouble.append(str(error))
                 return
+            except LedgerError:
+                raise
             except OSError as error:
                 self.told.trouble.append(f"{shown(content.name)}: {error.strerror or error}")
                 continue

@@ -33,6 +33,8 @@ class RunState(StrEnum):
     """It ended by itself, well or not."""
     CRASHED = "crashed"
     """It was ended, or its worker died."""
+    CANCELLED = "cancelled"
+    """A person stopped it."""
     MISSING = "missing"
     """Nobody knows it."""
 
@@ -146,7 +148,7 @@ class Look:
 class Runs(Protocol):
     """Whoever runs the jobs.
 
-    Both methods raise `IntakeError` when it does not answer, which costs nothing but time; any other exception of
+    Both methods raise `UnreachableError` when it does not answer, which costs nothing but time; any other exception of
     ``submit`` counts as a lost run of the job.
     """
 

@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from intake import claims
-from intake.errors import ClaimedError, IntakeError
+from intake.errors import ClaimedError, UnreachableError
 from intake.ledger import Ledger
 from intake.passing import Job, Pass, PassSettings, RunState, one_pass
-from intake.places import LEDGER, results_folder
+from intake.places import LEDGER, default_out
 from intake.records import Content, State
 
 START = 1_700_000_000.0
@@ -28,7 +28,7 @@ class Runs:
 
     def submit(self, job: Job) -> str:
         if self.away:
-            raise IntakeError("the server does not answer; start it")
+            raise UnreachableError("the server does not answer; start it")
         name = f"{job.key}-{job.attempt}"
         facts = {"sha256": job.sha256, "path": os.fspath(job.path), "key": job.key, "options": dict(job.options)}
         if not (self.folder / name).exists():
@@ -39,7 +39,7 @@ class Runs:
 
     def states(self, ids: Iterable[str]) -> Mapping[str, RunState]:
         if self.away:
-            raise IntakeError("the server does not answer; start it")
+            raise UnreachableError("the server does not answer; start it")
         return {each: self.state(each) for each in ids if (self.folder / each).exists()}
 
     def state(self, run: str) -> RunState:
@@ -65,7 +65,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.root = folder / "drop"
         self.root.mkdir()
-        self.out = results_folder(self.root)
+        self.out = default_out(self.root)
         self.runs = Runs(folder / "runs")
         self.now = START
         self.completed: list[str] = []

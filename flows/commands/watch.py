@@ -102,30 +102,24 @@ def _watch(root: Path, results: Path, interval: timedelta, workers: int, setting
 
     logging_to_stderr()
     _share_cores(workers)
-    with only_watcher(results):  # refuses what others watch, before anything runs
-        Ledger(results / LEDGER).close()
-    deploy()
-    name = deployment_name(root)
-    parameters = {
-        "folder": str(root),
-        "out": str(results),
-        "settings": settings,
-        "in_flight": IN_FLIGHT,
-        "settle": SETTLE,
-    }
-    schedule(name, interval, parameters)
-    typer.echo(f"Watching {root} every {interval.seconds} s; results in {results}", err=True)
-    typer.echo(f"Prefect's UI: {ui}   (Ctrl-C stops; what is unfinished goes on at the next start)", err=True)
-    threading.Thread(target=_tell, args=(results,), daemon=True).start()
-    pools: list[tuple[str, tuple[str, ...], int]] = [(WATCH.name, (), 1)]
-    if workers:
-        pools.append((FLOW.name, (), workers))
-    try:
-        serve(pools, f"watch-{name}")
-    except KeyboardInterrupt:
-        with suppress(Exception):  # a server that is gone has no schedule to pause
-            paused(name)
-        typer.echo("automat: stopped", err=True)
+    with only_watcher(results):
+        Ledger(results / LEDGER, root=root).close()  # refuses the ledger of another folder before anything runs
+        deploy()
+        name = deployment_name(root)
+        places = {"folder": str(root), "out": str(results)}
+        schedule(name, interval, {**places, "settings": settings, "in_flight": IN_FLIGHT, "settle": SETTLE})
+        typer.echo(f"Watching {root} every {interval.seconds} s; results in {results}", err=True)
+        typer.echo(f"Prefect's UI: {ui}   (Ctrl-C stops; what is unfinished goes on at the next start)", err=True)
+        threading.Thread(target=_tell, args=(results,), daemon=True).start()
+        pools: list[tuple[str, tuple[str, ...], int]] = [(WATCH.name, (), 1)]
+        if workers:
+            pools.append((FLOW.name, (), workers))
+        try:
+            serve(pools, f"watch-{name}")
+        except KeyboardInterrupt:
+            with suppress(Exception):  # a server that is gone has no schedule to pause
+                paused(name)
+            typer.echo("automat: stopped", err=True)
 
 
 @contextmanager

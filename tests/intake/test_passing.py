@@ -151,6 +151,14 @@ def test_five_lost_runs_are_enough(lab: Lab) -> None:
     assert "automat retry" in content.reason
 
 
+def test_a_cancelled_run_is_not_begun_again_unasked(lab: Lab) -> None:
+    lab.runs.put(running(lab), RunState.CANCELLED)
+    assert lab.look(1).failed == ["a.tif"]
+    assert "automat retry" in lab.contents()["a.tif"].reason
+    lab.look(1000)
+    assert len(lab.runs.all()) == 1
+
+
 def test_a_run_that_nobody_takes_waits_for_ever(lab: Lab) -> None:
     running(lab)
     for _ in range(20):
