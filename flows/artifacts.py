@@ -7,9 +7,14 @@ Links are relative, so that they lead to a page of the same UI wherever that is 
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
+from uuid import UUID
 
 from prefect.artifacts import create_markdown_artifact, create_progress_artifact
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.exceptions import ObjectNotFound
 
 from intake.ledger import Ledger
 from intake.places import shown
@@ -33,30 +38,39 @@ MARKS = {State.DONE: "", State.FAILED: "failed", State.RUNNING: "under way", Sta
 def publish(result: Result, folder: Path, thumbnail: bytes | None) -> None:
     """Create the artifact of a run; call once, at the end, or a retry would repeat it.
 
-    The image and the verdict are its description, which the UI shows on the cards of an overview too.
+    The image and the answer are its description, which the UI shows on the cards of an overview too.
     """
     name = Path(result.image.path).name
     picture = f"![{escaped(name)}]({data_uri(thumbnail)})\n\n" if thumbnail else ""
+    sure = f", {words.percent(result.confidence)}" if result.structure else ""
     create_markdown_artifact(
         summary(result, folder),
         key=key(name, (result.image.sha256 or "unreadable")[:8]),
-        description=f"{picture}**{escaped(name)}**: {escaped(words.verdict_sentence(result))}",
+        description=f"{picture}**{escaped(words.title(result))}**: {result.status}{sure}",
     )
 
 
 def publish_ledger(name: str, ledger: Ledger) -> None:
-    """Show how far a watched folder is, and its latest contents."""
+    """Show how far a watched folder is, and its latest contents; what was shown before makes way."""
     contents = ledger.contents()
-    ended = [each for each in contents if each.state in (State.DONE, State.FAILED)]
-    create_progress_artifact(
-        100.0 * len(ended) / max(1, len(contents)), key=progress_key(name), description=progress(name, contents)
-    )
+    ended = sum(each.state in (State.DONE, State.FAILED) for each in contents)
     latest = sorted(contents, key=lambda each: each.finished_at or each.started_at or each.seen_at, reverse=True)
-    create_markdown_artifact(
-        ledger_table(latest[:LATEST]),
-        key=ledger_key(name),
-        description=f"**{escaped(name)}**: the latest {min(LATEST, len(contents))} of {len(contents)} micrographs",
-    )
+    told = progress(name, contents)
+    made = [
+        create_progress_artifact(100.0 * ended / max(1, len(contents)), key=progress_key(name), description=told),
+        create_markdown_artifact(ledger_table(latest[:LATEST]), key=ledger_key(name), description=told),
+    ]
+    _remove_others([progress_key(name), ledger_key(name)], made)
+
+
+def _remove_others(keys: list[str], kept: list[UUID]) -> None:
+    """Delete earlier artifacts of some keys: a folder is watched for months, and the ledger is the record."""
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=keys))
+    with get_client(sync_client=True) as client:
+        for artifact in client.read_artifacts(artifact_filter=wanted):
+            if artifact.id not in kept:
+                with suppress(ObjectNotFound):
+                    client.delete_artifact(artifact.id)
 
 
 def key(*parts: str) -> str:
@@ -75,14 +89,15 @@ def ledger_key(name: str) -> str:
 
 
 def summary(result: Result, folder: Path) -> str:
-    """Values, checks, and where the report is."""
+    """Verdict, values, checks, and where the report is."""
     rows = [f"| {name} | {escaped(value)} |" for name, value in values(result).items()]
     checks = [
-        f"| {'✓' if check.passed else '✗'} {escaped(check.name)} | {words.number(check.value)} "
+        f"| {'✓' if check.passed else '✗'} {escaped(check.name.replace('_', ' '))} | {words.number(check.value)} "
         f"| {words.number(check.limit)} | {escaped(check.meaning)} |"
         for check in result.checks
     ]
     parts = [
+        [escaped(words.verdict_sentence(result))],
         ["| Result | |", "|---|---|", *rows],
         ["| Check | Value | Limit | Meaning |", "|---|---|---|---|", *checks] if checks else [],
         [f"Report: {code(str(folder / REPORT_HTML))}", "", f"Micrograph: {code(result.image.path)}"],

@@ -67,13 +67,13 @@ def watch(
     Runs a Prefect server with its UI, a schedule and workers; with PREFECT_API_URL set, on that server.
     What is known of a file (elements, pixel size, …) may stand beside it: image.tif.toml, or automat.toml for a folder.
     """
-    from intake.places import check_places, results_folder
+    from intake.places import check_places, default_out
 
     interval = _interval(every)
     if not folder.is_dir():
         arguments.usage(f"{folder} is not a folder")
     root = folder.absolute()
-    results = (out or results_folder(root)).absolute()
+    results = (out or default_out(root)).absolute()
     overrides = arguments.overrides(
         pixel_size=pixel_size,
         elements=elements,

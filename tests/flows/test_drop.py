@@ -20,7 +20,7 @@ from flows.drop import QUIET, drop_folder, reconstruct_dropped
 from flows.settings import load_settings
 from flows.worker import execute
 from intake.claims import finished
-from intake.errors import IntakeError
+from intake.errors import UnreachableError
 from intake.ledger import Ledger
 from intake.places import LEDGER
 from intake.records import Content, Job, RunState, State
@@ -186,7 +186,7 @@ def test_nothing_is_begun_on_a_disk_that_is_nearly_full(
     deployed: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(submission, "MIN_FREE", 1 << 60)
-    with get_client(sync_client=True) as client, pytest.raises(IntakeError, match="nothing new is begun"):
+    with get_client(sync_client=True) as client, pytest.raises(UnreachableError, match="nothing new is begun"):
         submission.PrefectRuns(client, SETTINGS, tmp_path).submit(Job("0" * 64, tmp_path, "x", {}, 0, 0))
 
 
