@@ -22,6 +22,9 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 PATIENCE = 120.0
 """Seconds to wait for a page: a busy machine loads the UI slowly."""
 
+SETTLE = 30.0
+"""Seconds in which a page should come to rest."""
+
 WIDTH = 1280
 """Pixels across a page."""
 
@@ -86,7 +89,15 @@ class Browser:
         return answer["result"].get("value")
 
     def picture(self) -> Image.Image:
-        """What the page looks like."""
+        """What the page looks like once nothing on it changes any more."""
+        before, now = None, self._shot()
+        deadline = time.monotonic() + SETTLE
+        while now != before and time.monotonic() < deadline:  # something may turn for ever
+            time.sleep(1.5)
+            before, now = now, self._shot()
+        return now
+
+    def _shot(self) -> Image.Image:
         shot = self._call("Page.captureScreenshot", format="png")
         return Image.open(io.BytesIO(base64.b64decode(shot["data"]))).convert("RGB")
 
