@@ -166,7 +166,8 @@ def _summary(document: dict[str, Any], out: Path) -> str:
     """One line: the answer, or why there is none, and where to read about it."""
     answer = document["reason"] or "no reason was recorded"
     if document.get("formula") and document["status"] != Status.REJECTED:
-        answer = f"{words.formula(document['formula'])}, {words.percent(document['confidence'])}"
+        sure = words.percent(document["confidence"]).replace("\N{NO-BREAK SPACE}", " ")  # logs would spell it out
+        answer = f"{words.formula(document['formula'])}, {sure}"
     return f"{answer}; see {shown(str(out / document['folder']))}" if document.get("folder") else answer
 
 

@@ -79,8 +79,9 @@ class Browser:
             time.sleep(0.5)
 
     def text(self) -> str:
-        """What a person reads on the page now."""
-        return str(self.run("document.body ? document.body.innerText : ''"))
+        """What a person reads on the page now, every space an ordinary one."""
+        text = str(self.run("document.body ? document.body.innerText : ''"))
+        return text.replace("\N{NO-BREAK SPACE}", " ")
 
     def run(self, script: str) -> Any:
         """Evaluate JavaScript on the page."""
