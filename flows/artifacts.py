@@ -89,7 +89,7 @@ def ledger_key(name: str) -> str:
 
 
 def summary(result: Result, folder: Path) -> str:
-    """Verdict, values, checks, and where the report is."""
+    """Verdict, where the report is, values, checks."""
     rows = [f"| {name} | {escaped(value)} |" for name, value in values(result).items()]
     checks = [
         f"| {'✓' if check.passed else '✗'} {escaped(check.name.replace('_', ' '))} | {words.number(check.value)} "
@@ -98,9 +98,9 @@ def summary(result: Result, folder: Path) -> str:
     ]
     parts = [
         [escaped(words.verdict_sentence(result))],
+        [f"Report: {code(str(folder / REPORT_HTML))}", "", f"Micrograph: {code(result.image.path)}"],
         ["| Result | |", "|---|---|", *rows],
         ["| Check | Value | Limit | Meaning |", "|---|---|---|---|", *checks] if checks else [],
-        [f"Report: {code(str(folder / REPORT_HTML))}", "", f"Micrograph: {code(result.image.path)}"],
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
@@ -142,18 +142,18 @@ def progress(name: str, contents: list[Content]) -> str:
 def ledger_table(contents: list[Content]) -> str:
     """A row for each content, with a link to its latest run."""
     rows = [f"| {' | '.join(_row(each))} |" for each in contents]
-    return "\n".join(["| Micrograph | Verdict | Formula | Confidence | Reason | Run folder |", f"|{'---|' * 6}", *rows])
+    return "\n".join(["| Micrograph | Verdict | Answer | Reason |", f"|{'---|' * 4}", *rows])
 
 
 def _row(content: Content) -> list[str]:
     name = escaped(_cut(content.path))
+    reason = content.reason.split(f"{content.name}: ", 1)[-1]  # the file has a column
+    answer = f"{words.formula(content.formula)} {words.percent(content.confidence)}" if content.formula else ""
     return [
         f"[{name}](../../runs/flow-run/{content.run_id})" if content.run_id else name,
         escaped(content.status or MARKS[content.state]),
-        escaped(words.formula(content.formula or "")),
-        words.percent(content.confidence) if content.formula else "",
-        escaped(_cut(content.reason)),
-        code(content.folder) if content.folder else "",
+        escaped(answer),
+        escaped(_cut(reason)),
     ]
 
 
