@@ -51,6 +51,8 @@ app = typer.Typer(
 )
 for name, group in commands.GROUPS.items():
     app.add_typer(group, name=name)
+for function in commands.COMMANDS:
+    app.command()(function)
 
 
 def main() -> NoReturn:
