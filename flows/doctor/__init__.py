@@ -17,6 +17,7 @@
 ``deployed``     work pools and their workers, deployments, schedules, the heartbeat automation
 ``runs``         runs that stand still
 ``drops``        a watched folder and its ledger
+``words``        times as people say them
 ``terminal``     what a person sees
 ===============  =========================================================================
 

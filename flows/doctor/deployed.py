@@ -9,6 +9,7 @@ from typing import Any
 from flows import topology
 from flows.doctor.api import Api, ApiError
 from flows.doctor.finding import Finding, broken, ok, skipped, warning
+from flows.doctor.words import age
 
 DEPLOY = "automat deploy"
 
@@ -143,7 +144,4 @@ def ago(moment: str, now: datetime | None = None) -> str:
         seconds = ((now or datetime.now(UTC)) - datetime.fromisoformat(moment)).total_seconds()
     except (ValueError, TypeError):
         return "at an unknown time"
-    for size, unit in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit} ago"
-    return f"{max(0.0, seconds):.0f} s ago"
+    return f"{age(seconds)} ago"

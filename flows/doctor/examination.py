@@ -94,7 +94,4 @@ def _server() -> Section:
 
 
 def _folder(folder: Path) -> Section:
-    return Section(
-        "Watched folder",
-        tuple(Check(name, partial(look, folder)) for name, look in drops.CHECKS.items()),
-    )
+    return Section("Watched folder", (Check("ledger", partial(drops.watched, folder)),))

@@ -22,14 +22,14 @@ RESULTS_VARIABLE = "PREFECT_RESULTS_LOCAL_STORAGE_PATH"
 def cache() -> Finding:
     """Examine the folder in which runs keep what they computed."""
     folder = cache_folder()
-    return _judge("cache", folder, f"set {CACHE_VARIABLE} to a folder on another disk, or delete {folder}/records")
+    return judge("cache", folder, f"set {CACHE_VARIABLE} to a folder on another disk, or delete {folder}/records")
 
 
 def results() -> Finding:
     """Examine the folder of Prefect's results: pickles, by which whoever can write there runs code as this user."""
     name, given = "results", os.environ.get(RESULTS_VARIABLE, "").strip()
     folder = Path(given).expanduser().absolute() if given else cache_folder() / "results"
-    found = _judge(name, folder, f"set {RESULTS_VARIABLE} to a folder on another disk")
+    found = judge(name, folder, f"set {RESULTS_VARIABLE} to a folder on another disk")
     here = _existing(folder)
     owner = here.stat().st_uid
     if found.remedy or here != folder or owner in (0, os.getuid()):
@@ -42,10 +42,10 @@ def results() -> Finding:
 def temporary() -> Finding:
     """Examine the folder of temporary files."""
     folder = Path(tempfile.gettempdir())
-    return _judge("temporary", folder, "set TMPDIR to a folder with more room", shared=True)
+    return judge("temporary", folder, "set TMPDIR to a folder with more room", shared=True)
 
 
-def _judge(name: str, folder: Path, elsewhere: str, shared: bool = False) -> Finding:
+def judge(name: str, folder: Path, elsewhere: str, shared: bool = False) -> Finding:
     """Examine a folder that exists or is to be made; ``shared``: others may write there."""
     here = _existing(folder)
     if folder.exists() and here != folder:

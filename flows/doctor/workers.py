@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 from flows.doctor.finding import Finding, ok, skipped, warning
+from flows.doctor.words import age
 from microscopy.cache import cache_folder
 
 SILENT = 60.0
@@ -19,10 +20,10 @@ def signs(folder: Path | None = None, now: float | None = None) -> Finding:
     ages = {path.stem: now - _moment(path) for path in sorted((folder or cache_folder() / "workers").glob("*.json"))}
     if not ages:
         return skipped(name, "none has run with this cache folder")
-    silent = {worker: age for worker, age in ages.items() if age > SILENT}
+    silent = {worker: each for worker, each in ages.items() if each > SILENT}
     if silent:
-        worker, age = max(silent.items(), key=lambda item: item[1])
-        fault = f"{len(silent)} of {len(ages)} give no sign of life ({worker}: for {age / 60:.0f} min)"
+        worker, longest = max(silent.items(), key=lambda item: item[1])
+        fault = f"{len(silent)} of {len(ages)} give no sign of life ({worker}: for {age(longest)})"
         remedy = f"start them again; if they were ended for good, delete {folder or cache_folder() / 'workers'}"
         return warning(name, fault, remedy)
     return ok(name, f"{len(ages)} give signs of life: {', '.join(ages)}")
