@@ -53,6 +53,10 @@ class Api:
         verify = ssl.create_default_context(cafile=certificates) if certificates else True
         self._client = httpx.Client(timeout=TIMEOUT, transport=transport, verify=verify, trust_env=transport is None)
 
+    def close(self) -> None:
+        """Close its connections."""
+        self._client.close()
+
     @property
     def host(self) -> str:
         """Host of the server."""

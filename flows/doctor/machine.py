@@ -11,8 +11,8 @@ from flows.doctor.finding import Finding, broken, ok, warning
 
 GIB = 2**30
 
-NEEDED, COMFORTABLE = 2 * GIB, 4 * GIB
-"""Bytes of memory below which a reconstruction is killed, and below which it may be."""
+NEEDED, COMFORTABLE = GIB, 2 * GIB
+"""Bytes of memory below which a reconstruction is killed, and below which it may be: ``automat demo`` takes 0.9 GB."""
 
 MEMORY = Path("/proc/meminfo")
 CGROUP = Path("/sys/fs/cgroup")
@@ -31,7 +31,7 @@ def memory(meminfo: Path = MEMORY, cgroup: Path = CGROUP) -> Finding:
     text = f"{available / GIB:.1f} of {total / GIB:.1f} GiB free"
     if total < NEEDED:
         return broken("memory", f"{text}; a reconstruction needs {NEEDED / GIB:.0f}", "use a larger machine or limit")
-    if available < COMFORTABLE / 2:
+    if available < COMFORTABLE:
         return warning("memory", text, "end other programs, or give workers a smaller --limit")
     return ok("memory", text)
 

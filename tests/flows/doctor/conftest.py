@@ -20,13 +20,8 @@ def answering() -> Callable[..., Api]:
         def answer(request: httpx.Request) -> httpx.Response:
             found = answers.get(request.url.path.removeprefix("/api"), httpx.Response(404, json={"detail": "no"}))
             found = found(request) if callable(found) else found
-            return found if isinstance(found, httpx.Response) else httpx.Response(200, json=found)
+            return found if isinstance(found, httpx.Response) else httpx.Response(200, text=json.dumps(found))
 
         return Api({"PREFECT_API_URL": url, "PREFECT_API_AUTH_STRING": auth, **more}, httpx.MockTransport(answer))
 
     return make
-
-
-def wanted(request: httpx.Request) -> Any:
-    """What a request asks for."""
-    return json.loads(request.content)

@@ -33,7 +33,7 @@ def test_memory_of_this_machine() -> None:
         (64, 1, "ok", "8.0 of 16.0"),
         (6, 1, "ok", "5.0 of 6.0"),
         (6, 5, "warning", "1.0 of 6.0"),
-        (1, 0.2, "broken", "0.8 of 1.0"),
+        (0.5, 0.2, "broken", "0.3 of 0.5"),
     ],
 )
 def test_a_container_may_have_less_than_its_machine(
