@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import ssl
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import httpx
@@ -49,13 +50,17 @@ class Api:
         self.url = environment.get(URL, "").strip().rstrip("/")
         user, _, password = environment.get(AUTH, "").partition(":")
         self._auth = httpx.BasicAuth(user, password) if user else None
-        certificates = environment.get(CERTIFICATES)
-        verify = ssl.create_default_context(cafile=certificates) if certificates else True
-        self._client = httpx.Client(timeout=TIMEOUT, transport=transport, verify=verify, trust_env=transport is None)
+        self._certificates = environment.get(CERTIFICATES)
+        self._transport = transport
 
     def close(self) -> None:
         """Close its connections."""
         self._client.close()
+
+    @cached_property
+    def _client(self) -> httpx.Client:
+        verify = ssl.create_default_context(cafile=self._certificates) if self._certificates else True
+        return httpx.Client(timeout=TIMEOUT, transport=self._transport, verify=verify)
 
     @property
     def host(self) -> str:
@@ -94,6 +99,8 @@ class Api:
             answer = self._client.request(method, f"{self.url}{path}", json=body, auth=self._auth)
         except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
             raise ApiError(f"{self.url} does not answer ({str(error) or type(error).__name__})") from error
+        except OSError as error:
+            raise ApiError(f"{CERTIFICATES}={self._certificates}: cannot be used ({error})") from error
         if answer.status_code >= 400:
             raise ApiError(f"{self.url} answers {answer.status_code} to {path}", answer.status_code)
         return answer

@@ -59,7 +59,9 @@ def _staffed(name: str, workers: list[dict[str, Any]], limit: int | None, watche
         return skipped(name, f"{text}, and no folder is watched")
     if name in (topology.FLOW.name, topology.WATCH.name):
         return broken(name, f"{text}: nothing starts", remedy)
-    return warning(name, f"{text}: flow workers do its steps themselves, after waiting for it", remedy)
+    if not workers:
+        return skipped(name, "no worker has been here: flow workers do these steps themselves")
+    return warning(name, f"{text}: its steps wait, then run where they came from", remedy)
 
 
 def workers_of(api: Api, pool: str) -> list[dict[str, Any]]:

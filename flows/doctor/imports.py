@@ -15,7 +15,7 @@ from flows.doctor.finding import Finding, broken, ok, skipped, warning
 PROBE = Path(__file__).with_name("probe.py")
 
 ORCHESTRATION = ("prefect", "prefect.server.api.server")
-SCIENCE = ("torch", "lightning", "mattersim.forcefield", "sevenn.calculator", "faiss", "abtem", "rsciio.emd")
+SCIENCE = ("torch", "mattersim.forcefield", "sevenn.calculator", "faiss", "rsciio.emd", "abtem")
 
 SPARE = ("mattersim.forcefield",)
 """Needed for some potentials only."""

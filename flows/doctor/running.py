@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -11,6 +12,8 @@ from dataclasses import dataclass, replace
 from flows.doctor.finding import Finding, State, warning
 from flows.doctor.masking import masked
 from microscopy.errors import AutoMatError
+
+logger = logging.getLogger("automat")
 
 LIMIT = 8.0
 """Seconds for a check that does not say otherwise."""
@@ -91,6 +94,7 @@ class _Running:
         except AutoMatError as error:
             found = warning(self._check.name, f"could not be examined: {error}", "put that right first")
         except Exception as error:  # a check must not keep the others from being told
+            logger.debug("%s", self._check.name, exc_info=True)
             fault = f"could not be examined ({type(error).__name__}: {error})"
             found = warning(self._check.name, fault, "run 'automat --verbose doctor' and report what it says")
         self._found = [found] if isinstance(found, Finding) else list(found)

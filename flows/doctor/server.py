@@ -34,7 +34,7 @@ def connection(api: Api, environment: Mapping[str, str] = os.environ) -> Finding
         api.get("/admin/version")
     except ApiError as error:
         if error.status not in (401, 403):
-            remedy = f"start it (automat serve), correct {URL}, or unset it to do without"
+            remedy = f"start it (automat serve), correct {URL} (it ends in /api), or unset it"
             return broken(name, str(error), remedy)
         if environment.get(KEY):
             return broken(name, f"{api.url} refuses {KEY}, which wins over {AUTH}", f"unset {KEY}")

@@ -84,18 +84,20 @@ def test_a_pool_that_is_missing_is_broken(answering) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "folders", "state"),
+    ("name", "folders", "never", "gone"),
     [
-        ("flow", True, "broken"),
-        ("gpu", True, "warning"),
-        ("library", True, "warning"),
-        ("watch", True, "broken"),
-        ("watch", False, "skipped"),
+        ("flow", True, "broken", "broken"),
+        ("gpu", True, "skipped", "warning"),
+        ("library", True, "skipped", "warning"),
+        ("watch", True, "broken", "broken"),
+        ("watch", False, "skipped", "skipped"),
     ],
 )
-def test_a_pool_without_a_worker_is_as_bad_as_its_work(name: str, folders: bool, state: str, answering) -> None:
+def test_a_pool_without_a_worker_is_as_bad_as_its_work(
+    name: str, folders: bool, never: str, gone: str, answering
+) -> None:
     dead = [{"name": "w", "status": "OFFLINE", "last_heartbeat_time": "2026-01-01T00:00:00Z"}]
-    for workers in ([], dead):
+    for workers, state in (([], never), (dead, gone)):
         found = of_pools(answering(lab(folders=folders, **{name: workers})))[f"automat-{name}"]
         assert found.state == state
         assert ("last one was seen" in found.text) is bool(workers)

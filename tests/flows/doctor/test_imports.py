@@ -55,7 +55,7 @@ def test_a_file_in_the_current_folder_is_not_imported(tmp_path: Path, monkeypatc
 def test_a_failed_import_is_broken_and_mattersim_s_a_warning() -> None:
     fine = dict.fromkeys(imports.SCIENCE)
     assert imported("science", imports.SCIENCE, Probed({**fine})).state is State.OK
-    bad = imported("science", imports.SCIENCE, Probed({**fine, "lightning": "RuntimeError: torchvision::nms"}))
+    bad = imported("science", imports.SCIENCE, Probed({**fine, "sevenn.calculator": "RuntimeError: torchvision::nms"}))
     assert bad.state is State.BROKEN
     assert "torchvision::nms" in bad.text
     spare = imported("science", imports.SCIENCE, Probed({**fine, "mattersim.forcefield": "ModuleNotFoundError: …"}))

@@ -46,6 +46,13 @@ def test_an_address_at_which_nothing_is_is_broken(url: str) -> None:
     assert url in found.text
 
 
+def test_certificates_that_cannot_be_read_are_one_finding(tmp_path) -> None:
+    api = Api({"PREFECT_API_URL": "https://lab/api", "PREFECT_API_SSL_CERT_FILE": str(tmp_path / "missing.pem")})
+    found = server.connection(api, {})
+    assert found.state == "broken"
+    assert "missing.pem: cannot be used" in found.text
+
+
 def test_a_server_that_hangs_is_broken(answering) -> None:
     def hang(request: httpx.Request) -> httpx.Response:
         raise httpx.ReadTimeout("timed out")
