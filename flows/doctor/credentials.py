@@ -7,32 +7,27 @@ import stat
 from collections.abc import Mapping
 from pathlib import Path
 
-from flows.doctor.finding import Finding, broken, ok, skipped
+from flows import secrets
+from flows.doctor.finding import Finding, broken, failed, ok, skipped
 
-SECRETS = (
-    "PREFECT_API_AUTH_STRING",
-    "PREFECT_SERVER_API_AUTH_STRING",
-    "PREFECT_SERVER_DATABASE_CONNECTION_URL",
-    "PREFECT_API_KEY",
-    "AUTOMAT_LLM_API_KEY",
-)
-"""Environment variables whose values nobody may see; with ``_FILE`` appended, the path of a file with the value."""
+SECRETS = (*secrets.SECRETS, "PREFECT_API_KEY", "AUTOMAT_LLM_API_KEY")
+"""Environment variables whose values nobody may see; with `secrets.SUFFIX`, the path of a file with the value."""
 
 MOUNTED = Path("/run/secrets")
 """Where container engines mount secrets, readable for all in a container that is there for one program."""
 
 
 def secret_files(environment: Mapping[str, str] = os.environ, mounted: Path = MOUNTED) -> Finding:
-    """Every file that holds a secret: it is there, and others cannot read it."""
-    named = {name: environment.get(f"{name}_FILE", "").strip() for name in SECRETS}
-    files = {f"{name}_FILE": Path(value).expanduser() for name, value in named.items() if value}
+    """Every file that holds a secret: it is there, and not open to all."""
+    named = {name: environment.get(name + secrets.SUFFIX, "").strip() for name in SECRETS}
+    files = {name + secrets.SUFFIX: Path(value).expanduser() for name, value in named.items() if value}
     if not files:
         return skipped("secret files", "none are named (…_FILE)")
     for variable, path in files.items():
         fault = _fault(path, mounted)
         if fault:
             return broken("secret files", f"{variable}: {path} {fault[0]}", fault[1])
-    return ok("secret files", f"{len(files)} named, and only their owner can read them")
+    return ok("secret files", f"{len(files)} named, and not every user can read them")
 
 
 def _fault(path: Path, mounted: Path) -> tuple[str, str] | None:
@@ -60,5 +55,5 @@ def language_model(environment: Mapping[str, str] = os.environ) -> Finding:
         configured = endpoint.configuration()
         endpoint.secret(configured)
     except endpoint.LlmError as error:
-        return broken(name, str(error).removeprefix("language model: "), "correct it, or unset AUTOMAT_LLM_…")
+        return failed(name, error, "correct it, or unset AUTOMAT_LLM_…")
     return ok(name, f"{configured.model} at {configured.endpoint.host}, with --planner llm only; not asked now")

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.doctor.finding import Finding, broken, ok, warning
+from flows.doctor.finding import Finding, failed, ok, warning
 from flows.doctor.folders import judge
 from flows.doctor.words import age
 
@@ -32,7 +32,7 @@ def watched(folder: Path, now: float | None = None) -> list[Finding]:
         with Ledger(out / LEDGER, readonly=True) as ledger:
             found = [_ledger(ledger), _watcher(out, ledger, now), _failed(out, ledger), _waiting(ledger, now)]
     except IntakeError as error:
-        return [broken("ledger", str(error), f"automat watch {folder}")]
+        return [failed("ledger", error, f"automat watch {folder}")]
     return [*found, judge("output", out, "free space, or watch with another --out", shared=True)]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from microscopy.errors import AutoMatError
+
 
 class State(StrEnum):
     """How bad it is: only `BROKEN` has to be put right; `SKIPPED` says nothing about health."""
@@ -40,6 +42,12 @@ class Finding:
 def ok(name: str, text: str) -> Finding:
     """As it should be."""
     return Finding(name, State.OK, text)
+
+
+def failed(name: str, error: AutoMatError, remedy: str) -> Finding:
+    """What an error of the project says: what is wrong; what to do, or ``remedy`` where it does not say that."""
+    wrong, _, told = str(error).partition("; ")
+    return broken(name, wrong, told or remedy)
 
 
 def skipped(name: str, text: str) -> Finding:

@@ -22,13 +22,14 @@ RESULTS_VARIABLE = "PREFECT_RESULTS_LOCAL_STORAGE_PATH"
 def cache() -> Finding:
     """Examine the folder in which runs keep what they computed."""
     folder = cache_folder()
-    return judge("cache", folder, f"set {CACHE_VARIABLE} to a folder on another disk, or delete {folder}/records")
+    elsewhere = f"set {CACHE_VARIABLE} to a folder on another disk, or delete {folder}/records"
+    # Who can write to the cache is told for the results, which are in it unless they were moved.
+    return judge("cache", folder, elsewhere, shared=_results().is_relative_to(folder))
 
 
 def results() -> Finding:
     """Examine the folder of Prefect's results: pickles, by which whoever can write there runs code as this user."""
-    name, given = "results", os.environ.get(RESULTS_VARIABLE, "").strip()
-    folder = Path(given).expanduser().absolute() if given else cache_folder() / "results"
+    name, folder = "results", _results()
     found = judge(name, folder, f"set {RESULTS_VARIABLE} to a folder on another disk")
     here = _existing(folder)
     owner = here.stat().st_uid
@@ -37,6 +38,11 @@ def results() -> Finding:
     return warning(
         name, f"{folder}: belongs to user {owner}, whose results would be trusted", "use a folder of one's own"
     )
+
+
+def _results() -> Path:
+    given = os.environ.get(RESULTS_VARIABLE, "").strip()
+    return Path(given).expanduser().absolute() if given else cache_folder() / "results"
 
 
 def temporary() -> Finding:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -89,6 +90,8 @@ def imported(name: str, modules: Sequence[str], probed: Probed) -> Finding:
         return broken(name, f"{missing[0]} kills Python at import; {probed.crash}", f"reinstall {missing[0]}")
     if missing:
         fault = f"not reached within {LIMIT:g} s: {', '.join(missing)}"
+        if os.getloadavg()[0] > len(os.sched_getaffinity(0)):
+            return skipped(name, f"{fault}; the machine is busy")
         return warning(name, fault, "look again when the machine is idle")
     names = dict.fromkeys(module.partition(".")[0] for module in modules)
     return ok(name, f"{', '.join(names)}: can be imported")

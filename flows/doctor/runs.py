@@ -31,10 +31,13 @@ def zombies(api: Api, now: datetime | None = None) -> list[Finding]:
     found = [
         broken(
             "zombie runs",
-            f"{_named(runs)}: {fault}, oldest {ago(_state_time(runs[0]), now)}",
+            f"{_named(runs)}: {fault} {ago(moment(runs[0]), now)}",
             f"prefect flow-run cancel {runs[0].get('id')} (or delete it in the UI); its file is taken up again",
         )
-        for runs, fault in ((dead, "said to run, without a sign of life"), (stuck, "pending without ever beginning"))
+        for runs, fault, moment in (
+            (dead, "without a sign of life, begun", _start),
+            (stuck, "pending without ever beginning, taken", _state_time),
+        )
         if runs
     ]
     return found or [ok("zombie runs", f"none; {len(long)} long runs give signs of life" if long else "none")]
@@ -69,6 +72,10 @@ def _heard(api: Api, run: Mapping[str, Any], now: datetime) -> bool:
         "occurred": {"since": (now - SILENT).isoformat(), "until": now.isoformat()},
     }
     return api.count("/events/filter", {"filter": wanted, "limit": 1}) > 0
+
+
+def _start(run: Mapping[str, Any]) -> str:
+    return str(run.get("start_time"))
 
 
 def _state_time(run: Mapping[str, Any]) -> str:

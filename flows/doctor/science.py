@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from flows.doctor.finding import Finding, broken, ok, warning
+from flows.doctor.finding import Finding, broken, failed, ok, warning
 
 if TYPE_CHECKING:
     from models.potentials import Potential
@@ -56,7 +56,7 @@ def _library(folder: Path, name: str) -> Finding:
         if small:
             verify(folder)
     except LibraryError as error:
-        return broken(name, str(error), f"automat library verify {folder}")
+        return failed(name, error, f"automat library verify {folder}")
     read = "as they were written" if small else f"sizes checked ('automat library verify {folder}' reads them)"
     return ok(name, f"{manifest['count']:,} templates, {read} ({content_digest(manifest)[:8]})")
 
@@ -69,7 +69,7 @@ def potential(wanted: str | None = None) -> list[Finding]:
     try:
         found = load_potential(wanted)
     except PotentialError as error:
-        return [broken("potential", str(error), "automat potentials list")]
+        return [failed("potential", error, "automat potentials list")]
     return [_weights(found), references(found)]
 
 

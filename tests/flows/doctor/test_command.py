@@ -78,7 +78,7 @@ def test_a_broken_machine_is_told_what_to_do(cache: Path, monkeypatch: pytest.Mo
     assert result.exit_code == 1
     assert "hunter22" not in result.stdout
     states = {each["name"]: each["state"] for each in json.loads(result.stdout)["findings"]}
-    wrong = {"server", "secret files", "cache", "potential", "ledger", f"library {tmp_path.name}"}
+    wrong = {"server", "secret files", "results", "potential", "ledger", f"library {tmp_path.name}"}
     assert {name for name, state in states.items() if state == "broken"} >= wrong
     assert states["processors"] == "warning"
 

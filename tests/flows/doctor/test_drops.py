@@ -42,7 +42,7 @@ def test_a_folder_that_was_never_watched_is_broken(drop: Path) -> None:
     (found,) = watched(drop)
     assert found.state == "broken"
     assert "ledger.sqlite" in found.text
-    assert found.remedy == f"automat watch {drop}"
+    assert "give the folder that is watched" in found.remedy
 
 
 def test_a_damaged_ledger_is_broken_and_stays_as_it_is(drop: Path) -> None:

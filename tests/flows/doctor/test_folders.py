@@ -56,6 +56,19 @@ def test_a_folder_above_that_lets_others_replace_it_is_broken_unless_it_is_stick
     assert folders.exposure(cache / "results") == cache
 
 
+def test_a_cache_that_others_could_write_is_told_of_once(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache.mkdir()
+    cache.chmod(0o777)
+    (cache / "results").mkdir()
+    assert folders.cache().state is State.OK
+    assert folders.results().state is State.BROKEN
+    monkeypatch.setenv("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(tmp_path / "elsewhere"))
+    assert folders.cache().state is State.BROKEN
+    assert folders.results().state is State.OK
+
+
 def test_the_users_own_place_for_results_counts(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_RESULTS_LOCAL_STORAGE_PATH", str(tmp_path / "elsewhere"))
     assert str(tmp_path / "elsewhere") in folders.results().text

@@ -126,7 +126,7 @@ def test_runs_that_stand_still_are_found(api: Api, client: Any) -> None:
         silent, stuck = runs.zombies(api, now + LATER)
         if "alive" not in silent.text:
             break
-    assert silent.text.startswith("dead: said to run")
+    assert silent.text.startswith("dead: without a sign of life")
     assert stuck.text.startswith("stuck: pending")
     for run in started:
         client.set_flow_run_state(run.id, Crashed(), force=True)

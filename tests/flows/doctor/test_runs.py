@@ -44,7 +44,7 @@ def test_silent_runs_and_those_that_never_begin_are_zombies(answering) -> None:
     api = answering(server([run("a", 90), run("b", 30)], [run("p", 45)], heard=("b",)))
     silent, stuck = runs.zombies(api, NOW)
     assert silent.state == stuck.state == "broken"
-    assert silent.text == "a: said to run, without a sign of life, oldest 90 min ago"
+    assert silent.text == "a: without a sign of life, begun 90 min ago"
     assert stuck.text.startswith("p: pending")
     assert "prefect flow-run cancel a" in silent.remedy
 
