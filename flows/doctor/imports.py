@@ -21,7 +21,7 @@ SCIENCE = ("torch", "mattersim.forcefield", "sevenn.calculator", "faiss", "rscii
 SPARE = ("mattersim.forcefield",)
 """Needed for some potentials only."""
 
-LIMIT = 12.0
+LIMIT = 11.0
 """Seconds; on a machine with other work the imports of the science may take as long."""
 
 NVIDIA = Path("/proc/driver/nvidia/version")

@@ -15,7 +15,7 @@ from microscopy.errors import AutoMatError
 
 logger = logging.getLogger("automat")
 
-LIMIT = 8.0
+LIMIT = 12.0
 """Seconds for a check that does not say otherwise."""
 
 
