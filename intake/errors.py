@@ -19,7 +19,3 @@ class VanishedError(IntakeError):
 
 class LedgerError(IntakeError):
     """The ledger cannot be read or written."""
-
-
-class UnreachableError(IntakeError):
-    """Whatever runs the jobs does not answer; raised by implementations of `passing.Runs`."""

@@ -139,7 +139,9 @@ def _read(seen: Seen, found: Found, now: float) -> Seen:
     if not seen.size:
         return replace(seen, seen_at=now, state=FileState.REFUSED, reason=EMPTY)
     try:
-        digest = stable_digest(found.parts)
+        parts = [Path(part) for part in found.parts]
+        digest = stable_digest(parts)
+        after = [part.lstat() for part in parts]
     except FileNotFoundError:
         return seen  # the next look will find it gone
     except IntakeError as error:
@@ -148,7 +150,8 @@ def _read(seen: Seen, found: Found, now: float) -> Seen:
         return replace(seen, reason="permission denied; make the file readable, it is tried again")
     except OSError as error:
         return replace(seen, reason=f"cannot be read ({error.strerror or error}); it is tried again")
-    if digest is None:
+    size, mtime_ns = sum(part.st_size for part in after), max(part.st_mtime_ns for part in after)
+    if digest is None or (size, mtime_ns) != (found.size, found.mtime_ns):
         return replace(seen, seen_at=now, reason="changed while it was read; it is tried again")
     return replace(seen, seen_at=now, state=FileState.KNOWN, sha256=digest, reason="")
 

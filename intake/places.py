@@ -15,7 +15,7 @@ _UNSEEN = ("C", "Zl", "Zp")
 """Categories of Unicode that a terminal obeys, or that show nothing: control, format, surrogate, line separators."""
 
 
-def default_out(root: Path) -> Path:
+def results_folder(root: Path) -> Path:
     """Output folder of a watched folder: ``<root>-results`` beside it."""
     root = Path(root).absolute()
     return root.parent / f"{root.name or 'root'}-results"
@@ -30,11 +30,11 @@ def find_out(folder: Path) -> Path:
         If neither holds a ledger.
     """
     folder = Path(folder).resolve()
-    for out in (folder, default_out(folder)):
+    for out in (folder, results_folder(folder)):
         if (out / LEDGER).is_file():
             return out
     raise IntakeError(
-        f"{shown(str(folder))}: has no {LEDGER}, nor has {shown(default_out(folder).name)} beside it; "
+        f"{shown(str(folder))}: has no {LEDGER}, nor has {shown(results_folder(folder).name)} beside it; "
         "give the folder that is watched, or the one with its results"
     )
 

@@ -126,7 +126,7 @@ def library_search(
     from microscopy.readers import ReadOptions
 
     symbols, reduced = arguments.composition(elements, formula)
-    size, kind = arguments.pixel_size(pixel_size), arguments.modality(modality)
+    size, kind = arguments.pixel_size_of(pixel_size), arguments.modality_of(modality)
     with one_line_errors(), quiet_stdout():
         found = open_libraries(library or None)
         if Path(query).is_file():
