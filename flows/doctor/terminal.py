@@ -49,7 +49,7 @@ def show_summary(console: Console, findings: Iterable[Finding]) -> None:
     elif warnings:
         console.print(Text(f"Nothing is broken; {_number(warnings, 'warning')}.", style=COLOURS[State.WARNING]))
     else:
-        console.print(Text("All is well.", style=COLOURS[State.OK]))
+        console.print(Text("All that was looked at is well.", style=COLOURS[State.OK]))
 
 
 def _number(count: int, word: str) -> str:

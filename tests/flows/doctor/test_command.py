@@ -49,7 +49,7 @@ def test_this_machine_is_well(cache: Path) -> None:
 @pytest.mark.parametrize(
     ("found", "code", "last"),
     [
-        ([ok("a", "x"), skipped("b", "y")], 0, "All is well."),
+        ([ok("a", "x"), skipped("b", "y")], 0, "All that was looked at is well."),
         ([ok("a", "x"), warning("b", "y", "z")], 0, "Nothing is broken; 1 warning."),
         ([warning("a", "x", "r"), broken("b", "y", "z")], 1, "1 fault to put right, and 1 warning."),
         ([broken("a", "x", "r"), broken("b", "y", "z")], 1, "2 faults to put right."),
