@@ -42,6 +42,13 @@ class Trap:
 
 
 TRAPS = (
+    Trap(
+        "sqlalchemy",
+        ">=2.1",
+        "Prefect's scheduler fails: no schedule starts anything",
+        "'sqlalchemy>=2.0,<2.1'",
+        "prefect",
+    ),
     Trap("fastapi", ">=0.151", "Prefect's server fails at import or start", "'fastapi>=0.139,<0.151'", "prefect"),
     Trap("certifi", "<2026.10.19", "Prefect 3.9 asks for a newer one", "'prefect==3.8.8'", "prefect", ">=3.9,<3.10"),
     Trap("prefect", "<3.8.4", "its retries ignore the jitter they are given", "'prefect>=3.8.4,<3.10'"),

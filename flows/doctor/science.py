@@ -24,13 +24,13 @@ PACKAGES = {"sevennet": "sevenn", "chgnet": "chgnet"}
 
 def denoiser(folder: Path | None = None) -> Finding:
     """Check the weights of the denoiser, byte for byte."""
-    from library.folder import digest_of
+    from microscopy.files import sha256
     from models.divaesr import manifest
 
     folder, name = folder or manifest.SHIPPED, "denoiser"
     try:
         files = manifest.read_manifest(folder)["files"]
-        wrong = [each for each in files if digest_of(folder / f"{each}.safetensors") != files[each]["sha256"]]
+        wrong = [each for each in files if sha256(folder / f"{each}.safetensors") != files[each]["sha256"]]
         digest = manifest.digest(folder)
     except (manifest.WeightsError, OSError) as error:
         return broken(name, f"its weights cannot be read: {error}", AGAIN)
