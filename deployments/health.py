@@ -1,4 +1,4 @@
-"""Whether the service in a container works: ``health.py server`` or ``health.py worker``; exit code 0 if it does.
+"""Whether the service in a container works: ``health.py server`` or ``health.py worker [NAME]``; exit code 0 if it does.
 
 Nothing but the standard library is imported: this runs twice a minute in every container.
 """
@@ -29,18 +29,18 @@ def server(url: str) -> bool:
         return False
 
 
-def worker(cache: Path, host: str, now: float) -> bool:
-    """Whether a worker of this host has spoken to the server lately."""
-    signs = cache.joinpath("workers").glob(f"{glob.escape(host)}*.json")
+def worker(cache: Path, name: str, now: float) -> bool:
+    """Whether a worker whose name begins so has spoken to the server lately."""
+    signs = cache.joinpath("workers").glob(f"{glob.escape(name)}-*.json")
     return any(now - sign.stat().st_mtime < FRESH for sign in signs)
 
 
-def main(kind: str) -> int:
-    """Exit code of the health check."""
+def main(kind: str, name: str = "") -> int:
+    """Exit code of the health check; workers are named after their machine unless they were given a name."""
     if kind == "server":
         return int(not server("http://127.0.0.1:4200/api"))
-    return int(not worker(Path(os.environ["AUTOMAT_CACHE"]), socket.gethostname(), time.time()))
+    return int(not worker(Path(os.environ["AUTOMAT_CACHE"]), name or socket.gethostname(), time.time()))
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))
