@@ -1,4 +1,4 @@
-"""Whether the service in a container works: ``health.py server`` or ``health.py worker [NAME]``; exit code 0 if it does.
+"""Whether the service in a container works, as exit code 0: ``health.py server`` or ``health.py worker [NAME]``.
 
 Nothing but the standard library is imported: this runs twice a minute in every container.
 """
@@ -31,7 +31,7 @@ def server(url: str) -> bool:
 
 def worker(cache: Path, name: str, now: float) -> bool:
     """Whether a worker whose name begins so has spoken to the server lately."""
-    signs = cache.joinpath("workers").glob(f"{glob.escape(name)}-*.json")
+    signs = list(cache.joinpath("workers").glob(f"{glob.escape(name)}-*.json"))
     return any(now - sign.stat().st_mtime < FRESH for sign in signs)
 
 

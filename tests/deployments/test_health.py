@@ -14,7 +14,8 @@ NOW = 1_700_000_000.0
 @pytest.fixture(scope="module")
 def health(root: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location("health", root / "deployments" / "health.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

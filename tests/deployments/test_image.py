@@ -23,18 +23,16 @@ def all_of(instructions: list[tuple[str, str]], name: str) -> list[str]:
 
 def kept(root: Path, path: str) -> bool:
     """Whether ``.dockerignore`` lets a path into the build: the last pattern that fits it or a parent decides."""
+    parts = path.split("/")
+    parents = ["/".join(parts[: length + 1]) for length in range(len(parts))]
     inside = True
     for line in (root / ".dockerignore").read_text(encoding="utf-8").splitlines():
-        pattern = line.strip().removeprefix("!")
-        if not pattern or pattern.startswith("#"):
+        if not line or line.startswith("#"):
             continue
-        parts = path.split("/")
-        parents = ["/".join(parts[: length + 1]) for length in range(len(parts))]
-        anywhere = pattern.removeprefix("**/")
-        if any(
-            fnmatch(parent, pattern) or ("**/" in pattern and fnmatch(Path(parent).name, anywhere))
-            for parent in parents
-        ):
+        pattern = line.removeprefix("!")
+        anywhere = pattern.startswith("**/")
+        names = parts if anywhere else parents
+        if any(fnmatch(name, pattern.removeprefix("**/")) for name in names):
             inside = line.startswith("!")
     return inside
 
