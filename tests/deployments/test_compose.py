@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 Services = dict[str, dict[str, Any]]
@@ -143,12 +144,13 @@ def test_commands_exist(services: Services) -> None:
     from flows.cli import app
 
     known = get_command(app).commands  # type: ignore[attr-defined]
+    if "serve" not in known:
+        pytest.skip("the commands of a lab are not there yet")
     for name, service in services.items():
-        if name in ("postgres", "tools"):
+        if "command" not in service:
             continue
         command, *arguments = service["command"]
-        if command not in known:
-            continue
         options = [word for word in arguments if word.startswith("--")]
         text = CliRunner().invoke(app, [command, "--help"], env={"COLUMNS": "200"}).output
-        assert all(option in text for option in options), (name, command, options)
+        assert command in known, name
+        assert [option for option in options if option not in text] == [], name

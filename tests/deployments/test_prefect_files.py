@@ -25,7 +25,7 @@ def test_prefect_accepts_the_file(root: Path) -> None:
 
 def test_every_deployment_is_there_and_goes_where_the_topology_says(deployments: dict[str, dict[str, Any]]) -> None:
     topology = pytest.importorskip("flows.topology", exc_type=ModuleNotFoundError)
-    expected = {f"reconstruct_file/{topology.DEPLOYMENT}": {"name": topology.FLOW.name}}
+    expected = {f"reconstruct_dropped/{topology.DEPLOYMENT}": {"name": topology.FLOW.name}}
     for step, place in topology.STEPS.items():
         queue = {"work_queue_name": place.queue} if place.queue else {}
         expected[f"run_step/{step}"] = {"name": place.pool, **queue}
@@ -38,7 +38,7 @@ def test_entrypoints_are_flows_that_are_installed(deployments: dict[str, dict[st
     from prefect import Flow
     from prefect.utilities.importtools import import_object
 
-    names = {"reconstruct_file": "reconstruct-file", "run_step": "step", "drop_folder": "drop-folder"}
+    names = {"reconstruct_dropped": "reconstruct-file", "run_step": "step", "drop_folder": "drop-folder"}
     for name, each in deployments.items():
         assert ":" not in each["entrypoint"]  # Prefect takes one with a colon for a file
         flow = import_object(each["entrypoint"])
