@@ -33,8 +33,9 @@ def test_every_deployment_is_there_and_goes_where_the_topology_says(deployments:
     assert {name: each["work_pool"] for name, each in deployments.items()} == expected
 
 
-def test_entrypoints_are_flows_that_are_installed(deployments: dict[str, dict[str, Any]]) -> None:
-    pytest.importorskip("flows.drop", exc_type=ModuleNotFoundError)
+def test_entrypoints_are_flows_that_are_installed(deployments: dict[str, dict[str, Any]], root: Path) -> None:
+    if not (root / "flows" / "drop.py").is_file():
+        pytest.skip("the flows of a watched folder are not there yet")
     from prefect import Flow
     from prefect.utilities.importtools import import_object
 
