@@ -19,9 +19,7 @@ def main(path: Path = DEMO, folder: Path | None = None) -> None:
     print(f"{found.searched} of {len(library)} templates were compared")
     for candidate in found.items:
         formula = candidate.structure.composition.reduced_formula
-        print(
-            f"{candidate.probability:6.1%}  {formula:10} {candidate.template:24} correlation {candidate.correlation:.3f}"
-        )
+        print(f"{candidate.probability:6.1%}  {formula:8} {candidate.template:16} fit {candidate.correlation:.3f}")
     print(f"log odds of the first over the next different structure: {found.margin:.1f}")
 
 
