@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
 import pages
 import pytest
+import yaml
 
 from planning.llm.endpoint import PREFIX, Configuration
 
@@ -82,3 +84,10 @@ def test_the_page_of_variables_has_those_of_the_code() -> None:
     used |= {f"{PREFIX}{field.upper()}" for field in Configuration.model_fields}
     assert used - told == set()
     assert told - used <= {"AUTOMAT_REMOTE"}
+
+
+def test_the_citation_is_of_this_version() -> None:
+    citation = yaml.safe_load((pages.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((pages.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (citation["version"], citation["license"]) == (project["version"], project["license"])
+    assert [author["name"] for author in citation["authors"]] == [author["name"] for author in project["authors"]]
