@@ -46,7 +46,7 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(sweep, "evaluate", evaluate)
     monkeypatch.setattr(sweep, "floor", lambda material, potential: {"material": material.id, "formation": -1.0})
-    monkeypatch.setattr(sweep, "_task_runner", lambda runner, workers: ThreadPoolTaskRunner(max_workers=workers))
+    monkeypatch.setattr(sweep, "_task_runner", lambda runner, workers, _: ThreadPoolTaskRunner(max_workers=workers))
     return calls
 
 
@@ -91,7 +91,7 @@ def test_a_run_that_is_stopped_does_not_wait_for_what_is_queued(
     many = replace(plan, cases={case.key: case for case in cases})
     write_plan(tmp_path, many)
     monkeypatch.setattr(sweep, "evaluate", evaluate)
-    monkeypatch.setattr(sweep, "_task_runner", lambda runner, workers: ThreadPoolTaskRunner(max_workers=1))
+    monkeypatch.setattr(sweep, "_task_runner", lambda runner, workers, scheduler: ThreadPoolTaskRunner(max_workers=1))
     with pytest.raises(KeyboardInterrupt):
         sweep.run(many, tmp_path, 1, "process", stop)
     assert 1 <= len(begun) < len(cases)
