@@ -87,7 +87,7 @@ def completed(
         If an item was begun `TRIES` times, and a worker died each time.
     """
     left = enumerate(items)
-    most = 1 if workers.count == 1 else AHEAD * workers.count
+    most = 1 if workers is HERE else AHEAD * workers.count
     under_way: dict[int, ItemT] = {}
     deaths: Counter[int] = Counter()
     while True:
