@@ -1,4 +1,4 @@
-"""What commands use: seconds on the clock, seconds of processors, memory, disk. Linux tells; nothing else is asked."""
+"""What commands use: seconds on the clock, seconds of processors, memory. Linux tells; nothing else is asked."""
 
 from __future__ import annotations
 
@@ -54,9 +54,3 @@ def cpu_seconds(pid: int) -> float:
     own = sum(int(ticks) for ticks in fields[11:15]) / os.sysconf("SC_CLK_TCK")
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return own + sum(cpu_seconds(int(child)) for child in children)
-
-
-def size(path: Path) -> int:
-    """Bytes of a file, or of all files in a folder."""
-    files = [path] if path.is_file() else path.rglob("*")
-    return sum(file.stat().st_size for file in files if file.is_file())

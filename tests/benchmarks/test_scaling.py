@@ -13,8 +13,9 @@ import pytest
 from benchmarks.materials import BenchmarkError
 from benchmarks.scaling import sizing, teams
 from benchmarks.scaling.__main__ import main
+from benchmarks.scaling.product import size
 from benchmarks.scaling.teams import Job
-from benchmarks.scaling.usage import Usage, cpu_seconds, size, used_by
+from benchmarks.scaling.usage import Usage, cpu_seconds, used_by
 from library.sources import Entry, read_source
 
 PAGE = Path(__file__).parents[2] / "docs" / "sizing.md"
@@ -77,7 +78,7 @@ def test_structures_are_what_a_build_reads(tmp_path: Path) -> None:
 
 @pytest.fixture
 def measured() -> dict[str, Any]:
-    line = {"cpu_s": 7.0, "wall_s": 8.0, "peak_mib": 1024.0, "result_bytes": 2**20, "cache_bytes": 2**21}
+    line = {"cpu_s": 8.5, "wall_s": 8.0, "peak_mib": 1024.0, "result_bytes": 2**20, "cache_bytes": 2**21}
     stages = {"denoise": 2.0, "retrieve": 1.0, "relax": 4.0, "reconstruct": 1.0}
     lines = [{**line, "told": told, "stages": stages} for told in (sizing.KNOWN, sizing.UNKNOWN)]
     return {
@@ -93,12 +94,12 @@ def measured() -> dict[str, Any]:
 
 def test_sizes_follow_from_what_was_measured(measured: dict[str, Any]) -> None:
     line = measured["lines"][0]
-    assert sizing.stage_seconds(line, list(line["stages"])) == pytest.approx(7.0)
-    assert sizing.stage_seconds(line, ("relax",)) == pytest.approx(3.5)
+    assert sizing.stage_seconds(line, ("relax", "absent")) == 4.0
+    assert sizing.stages(measured).cells[-1][1:] == ("0.50", "0.50")  # of no stage
     assert sizing.workers(60, 7) == 10  # 7 cores busy, at 70 %
     table = sizing.needs(measured)
     rows = {row[0]: row[1:] for row in table.cells}
-    assert rows["flow workers, everything in them"] == ("2", "17", "167")
+    assert rows["flow workers, everything in them"] == ("3", "21", "203")
     assert rows["task runs a minute"] == ("100", "1,000", "10,000")
     assert rows["cores for Prefect's server"] == ("0.18", "1.68", "16.68")
     assert rows["results, GiB a day"] == ("14.1", "140.6", "1,406.2")
