@@ -46,6 +46,7 @@ def settings_of(config: Path | None, overrides: dict[str, Any]) -> Any:
     except AutoMatError as error:
         arguments.usage(str(error))
 
+
 WorkerCount = Annotated[int, typer.Option("--workers", "--processes", help="Pieces of work done at once.", min=1)]
 RunnerName = Annotated[str, typer.Option("--runner", help="Processes of this machine: process; or dask.")]
 Scheduler = Annotated[
