@@ -101,7 +101,7 @@ def _flow(repeat: int) -> dict[str, Any]:
         from prefect import flow
         from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-        from flows.reconstruct import Journal
+        from flows.journal import Journal
         from tasks.steps import step
 
         stages = [step(f"overhead-{number}")(_stage) for number in range(STAGES)]

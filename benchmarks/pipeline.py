@@ -20,7 +20,8 @@ from scipy.ndimage import map_coordinates
 from benchmarks.cases import REGIMES, Known, Question, Variant
 from benchmarks.materials import Material
 from benchmarks.measuring import peak_mib, reset_peak
-from flows.reconstruct import Journal, explain
+from flows.journal import Journal
+from flows.reconstruct import explain
 from flows.settings import Settings
 from library.store import Library
 from microscopy.micrograph import Micrograph

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Any, NoReturn
 
 import typer
+
+ESTIMATE = "estimate"
+"""Pixel size that is to be taken from the best template."""
 
 
 def usage(message: str) -> NoReturn:
@@ -14,6 +18,13 @@ def usage(message: str) -> NoReturn:
 
     complain(message)
     raise typer.Exit(2)
+
+
+def runner(name: str) -> str:
+    """Check the name of what runs workers."""
+    if name not in ("process", "dask"):
+        usage(f"--runner {name!r}: choose process or dask")
+    return name
 
 
 def composition(elements: str | None, formula: str | None) -> tuple[tuple[str, ...] | None, str | None]:
@@ -49,7 +60,7 @@ def _is_element(symbol: str) -> bool:
     return atomic_numbers.get(symbol, 0) > 0
 
 
-def pixel_size(text: str | None) -> tuple[float, float] | None:
+def pixel_size_of(text: str | None) -> tuple[float, float] | None:
     """(y, x) in Å from one number or ``y,x``."""
     if text is None:
         return None
@@ -74,7 +85,7 @@ def _numbers(text: str) -> list[float]:
         return []
 
 
-def frame(text: str | None) -> int | str | None:
+def frame_of(text: str | None) -> int | str | None:
     """Index in a stack, or ``mean``."""
     if text is None or text == "mean":
         return text
@@ -83,7 +94,7 @@ def frame(text: str | None) -> int | str | None:
     return int(text)
 
 
-def modality(text: str | None) -> Any:
+def modality_of(text: str | None) -> Any:
     """`Modality` by name, any case."""
     if text is None:
         return None
@@ -102,3 +113,41 @@ def artefact(text: str) -> tuple[str, float]:
         return name, float(value)
     except ValueError:
         usage(f"--artefact {text!r}: write NAME=VALUE; '--artefact list' names them")
+
+
+def overrides(
+    *,
+    pixel_size: str | None,
+    elements: str | None,
+    formula: str | None,
+    dose: float | None,
+    modality: str | None,
+    library: list[Path] | None,
+    exclude: list[str] | None,
+    potential: str | None,
+    planner: str | None,
+    no_relax: bool,
+    signal: str | None = None,
+    frame: str | None = None,
+    crop_scale_bar: bool = False,
+) -> dict[str, Any]:
+    """Shape the options of a run as `flows.settings.load_settings` lays them over a file; None: not given."""
+    known, reduced = composition(elements, formula)
+    return {
+        "read": {
+            "pixel_size": None if pixel_size == ESTIMATE else pixel_size_of(pixel_size),
+            "elements": known,
+            "formula": reduced,
+            "dose": dose,
+            "modality": modality_of(modality),
+            "signal": signal,
+            "frame": frame_of(frame),
+            "crop_scale_bar": crop_scale_bar or None,
+        },
+        "retrieval": {"exclude": tuple(exclude) if exclude else None},
+        "library": tuple(library) if library else None,
+        "potential": potential,
+        "relaxation": False if no_relax else None,
+        "estimate_pixel_size": True if pixel_size == ESTIMATE else None,
+        "planner": planner,
+    }

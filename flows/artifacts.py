@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
-from prefect.artifacts import create_image_artifact, create_markdown_artifact, create_table_artifact
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+)
 
+from intake.ledger import Ledger
+from intake.places import shown
+from intake.records import Content, State
 from reporting.result import Result
 from reporting.thumbnail import data_uri
 from reporting.words import verdict_sentence
+
+LATEST = 100
+"""Contents in the table of a watched folder."""
 
 
 def publish(result: Result, folder: Path, thumbnail: bytes | None) -> None:
@@ -20,6 +32,32 @@ def publish(result: Result, folder: Path, thumbnail: bytes | None) -> None:
         create_image_artifact(data_uri(thumbnail), key=f"{key}-image", description=result.image.path)
     create_table_artifact(table(result), key=f"{key}-result")
     create_markdown_artifact(markdown(result, folder), key=f"{key}-summary")
+
+
+def publish_ledger(name: str, ledger: Ledger) -> None:
+    """Show how far a watched folder is, and its latest contents."""
+    contents = ledger.contents()
+    ended = [each for each in contents if each.state in (State.DONE, State.FAILED)]
+    key = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "folder"
+    create_progress_artifact(
+        100.0 * len(ended) / max(1, len(contents)),
+        key=f"automat-{key}-progress",
+        description=f"{len(ended)} of {len(contents)} micrographs of {shown(name)} have an answer",
+    )
+    latest = sorted(contents, key=lambda each: each.finished_at or each.started_at or each.seen_at, reverse=True)
+    create_table_artifact([_row(each) for each in latest[:LATEST]], key=f"automat-{key}-ledger")
+
+
+def _row(content: Content) -> dict[str, Any]:
+    return {
+        "file": shown(content.name),
+        "state": str(content.state),
+        "status": content.status,
+        "formula": content.formula,
+        "confidence": _plain(content.confidence),
+        "reason": content.reason,
+        "run folder": content.folder,
+    }
 
 
 def table(result: Result) -> list[dict[str, Any]]:

@@ -17,19 +17,25 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from flows import arguments, commands
+from flows import arguments, commands, secrets
 from flows.commands.common import (
+    Config,
     Dose,
     Elements,
+    Exclude,
     Formula,
     Json,
     Libraries,
     ModalityName,
+    NoRelax,
     Out,
     PixelSize,
+    PlannerName,
+    PotentialName,
     one_line_errors,
     print_json,
     quiet_stdout,
+    settings_of,
 )
 
 DEMO = Path(__file__).parent.parent / "microscopy" / "data" / "demo.tif"
@@ -39,9 +45,6 @@ DEMO_ELEMENTS = ("Se", "Sn")
 """What whoever put the specimen into the microscope would know."""
 
 OUT = Path("runs")
-
-ESTIMATE = "estimate"
-"""Pixel size that is to be taken from the best template."""
 
 app = typer.Typer(
     help="From a noisy STEM micrograph of a 2D material to its crystal structure, its energy and an honest confidence.",
@@ -71,6 +74,8 @@ def _root(
 
         print(f"automat {installed('automat-stem')}")
         raise typer.Exit
+    with one_line_errors():
+        secrets.from_files()
     logger = logging.getLogger("automat")
     logger.propagate = False
     logger.addHandler(logging.StreamHandler() if verbose else logging.NullHandler())
@@ -94,39 +99,33 @@ def reconstruct(
     dose: Dose = None,
     modality: ModalityName = None,
     library: Libraries = None,
-    exclude: Annotated[list[str] | None, typer.Option(help="Template id or formula to leave out; repeatable.")] = None,
-    potential: Annotated[str | None, typer.Option(help="Name of a potential, or path of a checkpoint.")] = None,
-    planner: Annotated[
-        str | None, typer.Option(help="Who decides after a failed check: rules, llm, replay:FILE or none.")
-    ] = None,
-    no_relax: Annotated[bool, typer.Option("--no-relax", help="Skip relaxation and energies.")] = False,
+    exclude: Exclude = None,
+    potential: PotentialName = None,
+    planner: PlannerName = None,
+    no_relax: NoRelax = False,
     signal: Annotated[str | None, typer.Option(help="Name or index of the signal in a file with several.")] = None,
     frame: Annotated[str | None, typer.Option(help="Index of the image in a stack, or mean.")] = None,
     crop_scale_bar: Annotated[bool, typer.Option("--crop-scale-bar", help="Cut off a burnt-in scale bar.")] = False,
-    config: Annotated[Path | None, typer.Option(help="TOML file of settings; options here win.")] = None,
+    config: Config = None,
     out: Out = OUT,
     as_json: Json = False,
 ) -> None:
     """Reconstruct the crystal in each micrograph."""
-    symbols, reduced = arguments.composition(elements, formula)
-    overrides = {
-        "read": {
-            "pixel_size": None if pixel_size == ESTIMATE else arguments.pixel_size(pixel_size),
-            "elements": symbols,
-            "formula": reduced,
-            "dose": dose,
-            "modality": arguments.modality(modality),
-            "signal": signal,
-            "frame": arguments.frame(frame),
-            "crop_scale_bar": crop_scale_bar or None,
-        },
-        "retrieval": {"exclude": tuple(exclude) if exclude else None},
-        "library": tuple(library) if library else None,
-        "potential": potential,
-        "relaxation": False if no_relax else None,
-        "estimate_pixel_size": True if pixel_size == ESTIMATE else None,
-        "planner": planner,
-    }
+    overrides = arguments.overrides(
+        pixel_size=pixel_size,
+        elements=elements,
+        formula=formula,
+        dose=dose,
+        modality=modality,
+        library=library,
+        exclude=exclude,
+        potential=potential,
+        planner=planner,
+        no_relax=no_relax,
+        signal=signal,
+        frame=frame,
+        crop_scale_bar=crop_scale_bar,
+    )
     _reconstruct(files, overrides, config, out, as_json)
 
 
@@ -179,11 +178,11 @@ def simulate(
         for name, meaning in ARTEFACTS.items():
             print(f"{name:16} {meaning}")
         return
-    kind = arguments.modality(modality)
+    kind = arguments.modality_of(modality)
     options = SimulationOptions(
         optics=Optics(modality=kind) if kind else Optics(),
         shape=arguments.shape(shape),
-        pixel_size=arguments.pixel_size(pixel_size) or SimulationOptions.pixel_size,
+        pixel_size=arguments.pixel_size_of(pixel_size) or SimulationOptions.pixel_size,
         dose=dose,
         rotation=rotation,
         seed=seed,
@@ -215,7 +214,7 @@ def _reconstruct(
             from flows.progress import listening
             from flows.reconstruct import reconstruct_file
 
-            settings = _settings(config, overrides)
+            settings = settings_of(config, overrides)
             prefect.wait()
             for path in files:
                 with listening(partial(watch.stage, path.name)), quiet_stdout():
@@ -237,17 +236,8 @@ def _reconstruct(
     raise typer.Exit(int(failed))
 
 
-def _settings(config: Path | None, overrides: dict[str, Any]) -> Any:
-    from flows.settings import load_settings
-    from microscopy.errors import AutoMatError
-    from tasks.resources import planner_ref
-
-    try:
-        settings = load_settings(config, overrides)
-        planner_ref(settings.planner)  # one that cannot be asked is said before anything runs
-        return settings
-    except AutoMatError as error:
-        arguments.usage(str(error))
+for function in commands.COMMANDS:  # after those of this module: in the order of --help
+    app.command()(function)
 
 
 if __name__ == "__main__":

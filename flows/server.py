@@ -14,9 +14,10 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -82,6 +83,23 @@ def client_environment(cache: Path, verbose: bool) -> dict[str, str]:
     return {name: value for name, value in wanted.items() if name not in os.environ}
 
 
+def worker_environment(cache: Path) -> dict[str, str]:
+    """Environment of a process that works for a server, to be set before Prefect is imported; what is set is kept."""
+    wanted = {
+        "DO_NOT_TRACK": "1",
+        "PREFECT_HOME": str(cache / "prefect"),
+        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(cache / "results"),
+        "PREFECT_LOGGING_COLORS": "false",
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "automat",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",  # the server has the log
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_WORKER_PREFETCH_SECONDS": "2",
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
+    }
+    return {name: value for name, value in wanted.items() if name not in os.environ}
+
+
 class PrivateServer:
     """A Prefect server of one process; `start` returns at once, `wait` when it answers."""
 
@@ -120,7 +138,7 @@ class PrivateServer:
         """
         assert self._folder is not None
         try:
-            _ask(self.api_url, START_TIMEOUT)
+            ask(self.api_url, START_TIMEOUT)
         except OSError as error:
             lines = (self._folder / "server.log").read_text(errors="replace").strip().splitlines()
             raise OrchestrationError(
@@ -180,7 +198,7 @@ class Orchestrator:
             self._private.wait()
             return
         try:
-            _ask(self.url, REMOTE_TIMEOUT)
+            ask(self.url, REMOTE_TIMEOUT)
         except OSError as error:
             raise OrchestrationError(
                 f"the Prefect server at {self.url} does not answer; start it, or unset {API_URL} to do without"
@@ -191,6 +209,24 @@ def _listener() -> tuple[str, socket.socket]:
     """Listen on a free port of this machine only; returns the address of the API there as well."""
     listener = socket.create_server(("127.0.0.1", 0))
     return f"http://127.0.0.1:{listener.getsockname()[1]}/api", listener
+
+
+def ask(url: str, timeout: float, alive: Callable[[], bool] | None = None) -> None:
+    """Return once the server at ``url`` answers; with ``alive``, ask until it does, or is gone, or time is up.
+
+    Raises
+    ------
+    OSError
+        If it does not.
+    """
+    end = time.monotonic() + timeout
+    while True:
+        try:
+            return _ask(url, max(1.0, end - time.monotonic()))
+        except OSError:
+            if alive is None or not alive() or time.monotonic() > end:
+                raise
+            time.sleep(0.2)
 
 
 def _ask(url: str, timeout: float) -> None:

@@ -23,6 +23,7 @@ from intake.errors import ClaimedError, IntakeError
 from intake.places import INTERNAL, shown
 
 WATCH_LOCK = "watch.lock"
+PASS_LOCK = "pass.lock"
 
 _KEY = re.compile(r"[0-9a-f]{64}-[0-9]{1,9}")
 """``<sha256>-<round>``; a key becomes the name of a file, so nothing else is one."""
@@ -57,7 +58,7 @@ def held(out: Path, key: str) -> bool:
 
 @contextmanager
 def only_watcher(out: Path) -> Iterator[None]:
-    """Be the only one that writes the ledger of an output folder.
+    """Be the only one that watches for an output folder, as long as the block takes.
 
     Raises
     ------
@@ -67,6 +68,13 @@ def only_watcher(out: Path) -> Iterator[None]:
         If the output folder cannot be written or cannot hold locks.
     """
     with _locked(out / INTERNAL / WATCH_LOCK, f"{shown(str(out))}: another watcher writes here; end it first"):
+        yield
+
+
+@contextmanager
+def only_pass(out: Path) -> Iterator[None]:
+    """Be the only one that makes a pass; raises as `only_watcher`."""
+    with _locked(out / INTERNAL / PASS_LOCK, f"{shown(str(out))}: another watcher writes here; end one of them"):
         yield
 
 

@@ -22,4 +22,4 @@ class LedgerError(IntakeError):
 
 
 class UnreachableError(IntakeError):
-    """Whatever runs the jobs does not answer; raised by implementations of `passing.Runs`."""
+    """Whoever runs the jobs does not answer, or takes none for the time being."""

@@ -139,8 +139,9 @@ def _read(seen: Seen, found: Found, now: float) -> Seen:
     if not seen.size:
         return replace(seen, seen_at=now, state=FileState.REFUSED, reason=EMPTY)
     try:
-        digest = stable_digest(found.parts)
-        after = [part.lstat() for part in found.parts]
+        parts = [Path(part) for part in found.parts]
+        digest = stable_digest(parts)
+        after = [part.lstat() for part in parts]
     except FileNotFoundError:
         return seen  # the next look will find it gone
     except IntakeError as error:

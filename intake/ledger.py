@@ -20,37 +20,10 @@ from intake.errors import LedgerError
 from intake.folder import FileState, Seen
 from intake.places import shown
 from intake.records import Content, Look, State
-
-APPLICATION = 0x4175544D
-"""Application id in the header of the file: "AuTM"."""
-
-SCHEMA = 1
-"""Raised whenever the tables change."""
+from intake.schema import APPLICATION, SCHEMA, TABLES
 
 BUSY = 30.0
 """Seconds to wait for whoever else writes or reads."""
-
-_TABLES = """
-CREATE TABLE contents (
-    sha256 TEXT PRIMARY KEY, name TEXT NOT NULL, path TEXT NOT NULL, seen_at REAL NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('waiting', 'running', 'done', 'failed')),
-    status TEXT, confidence REAL, formula TEXT, reason TEXT NOT NULL, folder TEXT, seconds REAL,
-    round INTEGER NOT NULL, attempt INTEGER NOT NULL, run_id TEXT, started_at REAL, finished_at REAL,
-    options TEXT NOT NULL, progress TEXT, progress_at REAL
-);
-CREATE INDEX contents_by_state ON contents (state, seen_at);
-CREATE TABLE files (
-    path TEXT PRIMARY KEY, size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, seen_at REAL NOT NULL,
-    state TEXT NOT NULL CHECK (state IN ('settling', 'known', 'refused', 'ignored', 'gone')),
-    sha256 TEXT REFERENCES contents (sha256), reason TEXT NOT NULL,
-    CHECK (state != 'known' OR sha256 IS NOT NULL)
-);
-CREATE INDEX files_by_content ON files (sha256);
-CREATE TABLE look (
-    one INTEGER PRIMARY KEY CHECK (one = 1), root TEXT NOT NULL, at REAL NOT NULL,
-    trouble TEXT NOT NULL, warnings TEXT NOT NULL
-);
-"""
 
 _CONTENT = ", ".join(field.name for field in fields(Content))
 _SEEN = ", ".join(field.name for field in fields(Seen))
@@ -67,6 +40,8 @@ class Ledger:
     ----------
     path
         The file; made when absent, unless ``readonly``.
+    root
+        The watched folder, for `check_root`.
     readonly
         Change nothing (but let SQLite undo what a killed writer left half-done).
 
@@ -77,7 +52,7 @@ class Ledger:
         disk refuses.
     """
 
-    def __init__(self, path: Path, *, readonly: bool = False) -> None:
+    def __init__(self, path: Path, *, root: Path | None = None, readonly: bool = False) -> None:
         self.path = Path(path)
         self.readonly = readonly
         with self._told():
@@ -85,6 +60,8 @@ class Ledger:
         try:
             with self._told():
                 self._checked()
+            if root is not None:
+                self.check_root(root)
         except BaseException:
             self._db.close()
             raise
@@ -131,11 +108,37 @@ class Ledger:
                 counts.update(self._db.execute(f"SELECT state, count(*) FROM {table} GROUP BY state").fetchall())
         return {str(name): count for name, count in counts.items()}
 
+    def statuses(self) -> dict[str, int]:
+        """Number of done contents with each status, the most frequent first."""
+        with self._told():
+            return dict(
+                self._db.execute(
+                    "SELECT status, count(*) FROM contents WHERE state = 'done' GROUP BY 1 ORDER BY 2 DESC, 1"
+                ).fetchall()
+            )
+
     def look(self) -> Look | None:
         """The latest pass; None before the first."""
         with self._told():
             row = self._db.execute("SELECT root, at, trouble, warnings FROM look").fetchone()
         return Look(row[0], row[1], tuple(json.loads(row[2])), tuple(json.loads(row[3]))) if row else None
+
+    def check_root(self, root: Path) -> None:
+        """Refuse to watch a folder with the ledger of another; one that has moved is the same.
+
+        Raises
+        ------
+        LedgerError
+            If the ledger's own folder is still where it was, and not this one.
+        """
+        look = self.look()
+        if look is None or not Path(look.root).is_dir() or not Path(root).is_dir():
+            return
+        if not Path(look.root).samefile(root):
+            own = shown(look.root)
+            raise LedgerError(
+                f"{self._name}: is the ledger of {own}; choose another output folder for {shown(str(root))}"
+            )
 
     def record(self, seen: Iterable[Seen]) -> list[Content]:
         """Write what a scan found; contents that were never met before are returned, waiting."""
@@ -181,11 +184,12 @@ class Ledger:
 
     def passed(self, look: Look) -> None:
         """Write that a pass was made."""
-        values = (look.root, look.at, json.dumps(look.trouble), json.dumps(look.warnings))
+        values = (os.fsencode(look.root), look.at, json.dumps(look.trouble), json.dumps(look.warnings))
+        statement = (
+            "INSERT OR REPLACE INTO look (one, root, at, trouble, warnings) VALUES (1, CAST(? AS TEXT), ?, ?, ?)"
+        )
         with self.transaction():
-            self._db.execute(
-                "INSERT OR REPLACE INTO look (one, root, at, trouble, warnings) VALUES (1, ?, ?, ?, ?)", values
-            )
+            self._db.execute(statement, values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -247,7 +251,7 @@ class Ledger:
         with self.transaction():
             if self._pragma("schema_version"):
                 return
-            for statement in filter(str.strip, _TABLES.split(";")):
+            for statement in filter(str.strip, TABLES.split(";")):
                 self._db.execute(statement)
             self._db.execute(f"PRAGMA application_id = {APPLICATION}")
             self._db.execute(f"PRAGMA user_version = {SCHEMA}")

@@ -8,92 +8,22 @@ is there or not. A pass that was cut off is made good by the next.
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from intake import claims
 from intake.errors import IntakeError, LedgerError, UnreachableError, VanishedError
 from intake.folder import scan
 from intake.ledger import Ledger
 from intake.places import shown
-from intake.records import Content, Job, Look, RunState, State
+from intake.records import IN_FLIGHT, Content, Job, Look, Pass, PassSettings, Runs, RunState, State
 from intake.sidecar import read_sidecar, youngest
 
-__all__ = ["Job", "Pass", "PassSettings", "RunState", "Runs", "one_pass"]
+__all__ = ["IN_FLIGHT", "Job", "Pass", "PassSettings", "RunState", "Runs", "one_pass"]
 
 HELD = "held"
 """Progress of a content that somebody works on; no run state says more."""
-
-
-class Runs(Protocol):
-    """Whoever runs the jobs.
-
-    Both methods raise `UnreachableError` when it does not answer; any other exception counts against the job.
-    """
-
-    def submit(self, job: Job) -> str:
-        """Hand a job over; its run's id. Handing over the same ``job.key`` and ``job.attempt`` gives the same run."""
-        ...
-
-    def states(self, ids: Iterable[str]) -> Mapping[str, RunState]:
-        """What became of runs; those left out are missing."""
-        ...
-
-
-@dataclass(frozen=True)
-class PassSettings:
-    """How patient a pass is.
-
-    Attributes
-    ----------
-    settle, max_bytes, hashing
-        As in `intake.folder.scan`.
-    in_flight
-        Jobs handed over and not yet ended, at most.
-    attempts
-        Runs that may be lost before a content fails.
-    unclaimed
-        Seconds for which a run may be running, or have ended, with neither a claim nor a finished marker.
-    pending
-        Seconds for which a worker may be about to start a run.
-    backoff
-        Seconds to wait after the first lost run before the next one; doubled each time.
-    """
-
-    settle: float = 5.0
-    max_bytes: int = 4 << 30
-    hashing: float = 20.0
-    in_flight: int = 16
-    attempts: int = 5
-    unclaimed: float = 20.0
-    pending: float = 120.0
-    backoff: float = 10.0
-
-
-@dataclass
-class Pass:
-    """What one pass did: names of files, safe to show.
-
-    Attributes
-    ----------
-    new, started, finished, failed, lost
-        Contents met for the first time; handed over; ended with an answer; ended without; whose run was lost.
-    counts
-        As `Ledger.counts`, after the pass.
-    trouble, warnings
-        As in `Look`.
-    """
-
-    new: list[str] = field(default_factory=list)
-    started: list[str] = field(default_factory=list)
-    finished: list[str] = field(default_factory=list)
-    failed: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    counts: dict[str, int] = field(default_factory=dict)
-    trouble: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 def one_pass(
@@ -104,7 +34,7 @@ def one_pass(
     Parameters
     ----------
     ledger
-        Open for writing, by the holder of `claims.only_watcher`.
+        Open for writing.
     root, out
         The watched folder, the output folder.
     runs
@@ -117,9 +47,12 @@ def one_pass(
     Raises
     ------
     IntakeError
-        If the ledger cannot be written, or the folders are no use; whatever else goes wrong is in the pass.
+        If somebody else makes a pass, the ledger cannot be written or is that of another folder, or the folders are no
+        use; whatever else goes wrong is in the pass.
     """
-    return _Passing(ledger, Path(root), Path(out), runs, now, settings or PassSettings()).run()
+    with claims.only_pass(out):
+        ledger.check_root(root)
+        return _Passing(ledger, Path(root), Path(out), runs, now, settings or PassSettings()).run()
 
 
 class _Passing:
@@ -133,7 +66,7 @@ class _Passing:
         if here:
             self._hand_over()
         told = self.told
-        look = Look(shown(str(self.root.absolute())), self.now, tuple(told.trouble), tuple(told.warnings))
+        look = Look(str(self.root.absolute()), self.now, tuple(told.trouble), tuple(told.warnings))
         self.ledger.passed(look)
         told.counts = self.ledger.counts()
         return told
@@ -189,7 +122,7 @@ class _Passing:
         try:
             return self.runs.states(ids)
         except Exception as error:
-            self.told.trouble.append(f"what became of {len(ids)} runs is unknown: {_sentence(error)}")
+            self.told.trouble.append(f"what became of the runs is unknown: {_sentence(error)}")
             return None
 
     def _became(self, content: Content, states: Mapping[str, RunState] | None) -> dict[str, Any]:
@@ -199,6 +132,8 @@ class _Passing:
             return ended
         if states is None and not held:
             return {}
+        if states and not held and states.get(content.run_id or "") is RunState.CANCELLED:
+            return self._failed("it was cancelled; 'automat retry' runs it again")
         progress = (
             HELD if held else str(states.get(content.run_id or "", RunState.MISSING) if states else RunState.MISSING)
         )
@@ -276,8 +211,6 @@ class _Passing:
             except OSError as error:
                 self.told.trouble.append(f"{shown(content.name)}: {error.strerror or error}")
                 continue
-            except IntakeError as error:
-                changes = self._failed(str(error))
             except Exception as error:
                 lost = self._lost(content, f"cannot be handed over: {_sentence(error)}; see the watcher's log")
                 changes = lost | {"started_at": self.now}
@@ -303,7 +236,10 @@ class _Passing:
         path = self.root / place
         if 0 <= self.now - youngest(path, self.root) < self.settings.settle:
             return {}
-        sidecar = read_sidecar(path, self.root)
+        try:
+            sidecar = read_sidecar(path, self.root)
+        except IntakeError as error:
+            return self._failed(f"{error}; then 'automat retry'")
         job = Job(content.sha256, path, path.name, sidecar.options, content.round, content.attempt)
         return {
             "run_id": self.runs.submit(job),

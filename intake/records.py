@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
+
+IN_FLIGHT = 16
+"""Jobs handed over and not yet ended, unless asked otherwise."""
 
 
 class State(StrEnum):
@@ -30,6 +33,8 @@ class RunState(StrEnum):
     """It ended by itself, well or not."""
     CRASHED = "crashed"
     """It was ended, or its worker died."""
+    CANCELLED = "cancelled"
+    """A person stopped it."""
     MISSING = "missing"
     """Nobody knows it."""
 
@@ -138,3 +143,79 @@ class Look:
     at: float
     trouble: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+
+
+class Runs(Protocol):
+    """Whoever runs the jobs.
+
+    Both methods raise `UnreachableError` when it does not answer, which costs nothing but time; any other exception of
+    ``submit`` counts as a lost run of the job.
+    """
+
+    def submit(self, job: Job) -> str:
+        """Hand a job over; its run's id. Handing over the same ``job.key`` and ``job.attempt`` gives the same run."""
+        ...
+
+    def states(self, ids: Iterable[str]) -> Mapping[str, RunState]:
+        """What became of runs; those left out are missing."""
+        ...
+
+
+@dataclass(frozen=True)
+class PassSettings:
+    """How patient a pass is.
+
+    Attributes
+    ----------
+    settle, max_bytes, hashing
+        As in `intake.folder.scan`.
+    in_flight
+        Jobs handed over and not yet ended, at most.
+    attempts
+        Runs that may be lost before a content fails.
+    unclaimed
+        Seconds for which a run may be running, or have ended, with neither a claim nor a finished marker.
+    pending
+        Seconds for which a worker may be about to start a run.
+    backoff
+        Seconds to wait after the first lost run before the next one; doubled each time.
+    """
+
+    settle: float = 5.0
+    max_bytes: int = 4 << 30
+    hashing: float = 20.0
+    in_flight: int = IN_FLIGHT
+    attempts: int = 5
+    unclaimed: float = 20.0
+    pending: float = 120.0
+    backoff: float = 10.0
+
+
+@dataclass
+class Pass:
+    """What one pass did: names of files, safe to show.
+
+    Attributes
+    ----------
+    new, started, finished, failed, lost
+        Contents met for the first time; handed over; ended with an answer; ended without; whose run was lost.
+    counts
+        As `Ledger.counts`, after the pass.
+    trouble, warnings
+        As in `Look`.
+    """
+
+    new: list[str] = field(default_factory=list)
+    started: list[str] = field(default_factory=list)
+    finished: list[str] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    counts: dict[str, int] = field(default_factory=dict)
+    trouble: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lists = {"new": self.new, "started": self.started, "finished": self.finished}
+        lists |= {"failed": self.failed, "to be run again": self.lost}
+        parts = [f"{len(names)} {what}" for what, names in lists.items() if names]
+        return "; ".join([", ".join(parts) or "nothing new", *self.trouble])

@@ -24,6 +24,9 @@ FOLDER = "automat.toml"
 
 MAX_BYTES = 1_000_000
 
+MAX_NAME = 200
+"""Characters of a formula or the name of a signal."""
+
 
 @dataclass(frozen=True)
 class Sidecar:
@@ -150,8 +153,8 @@ def _counts(formula: str) -> dict[str, int]:
 def _formula(value: Any) -> str:
     from ase.formula import Formula
 
-    if not isinstance(value, str):
-        raise TypeError("no text; write it like MoS2")
+    if not isinstance(value, str) or len(value) > MAX_NAME:
+        raise TypeError("no short text; write it like MoS2")
     _counts(value.strip())
     return str(Formula(value.strip()).reduce()[0].format("metal"))
 
@@ -189,7 +192,7 @@ def _modality(value: Any) -> str:
 
 
 def _signal(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, str | int):
+    if isinstance(value, bool) or not isinstance(value, str | int) or len(str(value)) > MAX_NAME:
         raise TypeError("must be the name or the index of a signal")
     return str(value)
 

@@ -50,7 +50,7 @@ class Found:
     path: str
     size: int = 0
     mtime_ns: int = 0
-    parts: tuple[Path, ...] = ()
+    parts: tuple[str, ...] = ()
     verdict: tuple[str, str] | None = None
 
 
@@ -127,22 +127,22 @@ class Walk:
         path = folder + entry.name
         if not _is_utf8(entry.name):
             return Found(path, verdict=("refused", "its name is not UTF-8; rename it"))
-        status, target = entry.stat(follow_symlinks=False), Path(entry.path)
+        status, target = entry.stat(follow_symlinks=False), entry.path
         if stat.S_ISLNK(status.st_mode):
             try:
-                target = inside(target, self._root)
+                target = str(inside(Path(target), self._root))
             except IntakeError as error:
                 return Found(path, mtime_ns=status.st_mtime_ns, verdict=("refused", str(error)))
-            status = target.lstat()
+            status = os.lstat(target)
             if stat.S_ISDIR(status.st_mode):
                 return Found(path, mtime_ns=status.st_mtime_ns, verdict=("ignored", "a link to a folder"))
         if problem := kind(status.st_mode):
             return Found(path, mtime_ns=status.st_mtime_ns, verdict=("refused", f"is {problem}, not a file"))
-        suffix = Path(entry.name).suffix.lower()
+        suffix = _suffix(entry.name)
         parts = [(target, status)]
         if suffix == _HEADER:
             pixels = [Path(entry.path).with_name(name) for name in beside.pixels_of(Path(entry.name).stem)]
-            parts += [(part, part.lstat()) for part in pixels]
+            parts += [(str(part), part.lstat()) for part in pixels]
         size = sum(part.st_size for _, part in parts)
         latest = max(part.st_mtime_ns for _, part in parts)
         verdict = _by_name(entry.name, suffix, beside) or self._by_size([part for _, part in parts])
@@ -195,6 +195,12 @@ def _by_name(name: str, suffix: str, beside: _Beside) -> tuple[str, str] | None:
     if suffix == _PIXELS and beside.has_header(Path(name).stem):
         return "ignored", f"read together with its {_HEADER} file"
     return None
+
+
+def _suffix(name: str) -> str:
+    """Path(name).suffix in lower case, and ten times as fast."""
+    stem, dot, suffix = name.rpartition(".")
+    return f".{suffix}".lower() if stem and suffix and dot else ""
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

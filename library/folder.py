@@ -20,6 +20,7 @@ import pyarrow as pa
 
 from library.fingerprint import FINGERPRINT_SIZE, FINGERPRINT_VERSION
 from library.table import COLUMNS, modalities_of
+from microscopy import files
 from microscopy.errors import LibraryError
 from microscopy.micrograph import Modality
 
@@ -146,19 +147,13 @@ def check_content(file: Path, sha256: str) -> None:
     LibraryError
         If it is not what its digest says.
     """
-    if digest_of(file) != sha256:
+    if files.sha256(file) != sha256:
         raise LibraryError(f"{file}: content was altered; {AGAIN}")
 
 
 def content_digest(manifest: Mapping[str, Any]) -> str:
     """sha256 over the digests of a manifest's files."""
     return hashlib.sha256("\n".join(facts["sha256"] for facts in files_of(manifest)).encode()).hexdigest()
-
-
-def digest_of(file: Path) -> str:
-    """sha256 of a file's content."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _open(path: Path, manifest: Mapping[str, Any]) -> Opened:

@@ -18,9 +18,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from library.folder import ALIASES, FINGERPRINT, KIND, MANIFEST, SCHEMA, WORK, digest_of, files_of
+from library.folder import ALIASES, FINGERPRINT, KIND, MANIFEST, SCHEMA, WORK, files_of
 from library.index import CellIndex
 from microscopy.errors import LibraryError
+from microscopy.files import sha256
 
 LOCK, DRAFT = ".lock", ".draft"
 """The writer's: who writes, and files not finished."""
@@ -158,7 +159,7 @@ def _draft(path: Path) -> Path:
 
 def _finish(path: Path, draft: Path, suffix: str) -> dict[str, Any]:
     """Rename a draft into the library's folder, under the name of its digest."""
-    digest = digest_of(draft)
+    digest = sha256(draft)
     name = f"{draft.name}-{digest[:12]}{suffix}"
     _sync(draft)
     draft.replace(path / name)

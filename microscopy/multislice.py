@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 import warnings
 import zipfile
 from collections.abc import Callable
@@ -32,6 +31,7 @@ from scipy.ndimage import map_coordinates, spline_filter
 
 from microscopy.detector import SEGMENTED, harmonics, segment_masks
 from microscopy.errors import SimulationError
+from microscopy.files import replacing
 from microscopy.linear import scattering
 from microscopy.micrograph import Modality
 from microscopy.optics import Optics
@@ -248,9 +248,8 @@ def stored(path: Path, compute: Callable[[], np.ndarray]) -> np.ndarray:
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         fractions = compute()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as stream:
+    with replacing(path) as temporary, temporary.open("wb") as stream:
         np.savez(stream, fractions=fractions)
-    Path(stream.name).replace(path)
     return fractions
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Shaped
 
+from microscopy import files
 from microscopy.errors import SimulationError
 
 TIFF_SUFFIXES = (".tif", ".tiff")
@@ -88,22 +88,15 @@ def write_text(path: str | Path, text: str) -> Path:
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary file beside ``path`` that takes its place when the block succeeds, and is removed when not.
+    """Do what `microscopy.files.replacing` does.
 
     Raises
     ------
     SimulationError
         When the folder does not exist, is full or may not be written to.
     """
-    temporary = None
     try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=path.suffix, delete=False) as stream:
-            temporary = Path(stream.name)
-        yield temporary
-        temporary.chmod(0o644)
-        temporary.replace(path)
+        with files.replacing(path) as temporary:
+            yield temporary
     except OSError as error:
         raise SimulationError(f"cannot write {path}: {error.strerror or error}") from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)

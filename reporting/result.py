@@ -7,26 +7,17 @@ Lengths in Å, angles in degrees, energies in eV. Every number is finite or null
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from itertools import zip_longest
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
 
-from microscopy.errors import AutoMatError
-from microscopy.micrograph import Micrograph
-from models.records import Denoised, Relaxation
-from planning.records import Decision, Found, Status, Verdict
-from reconstruction.records import Candidate, Candidates, ImageLattice, PointDefects, Reconstruction
+from planning.records import Status
 
 SCHEMA = 1
 
 STRUCTURE_CIF = "structure.cif"
 RELAXED_CIF = "relaxed.cif"
-
-CALIBRATION_TOLERANCE = 0.02
-"""Scale or shear beyond which a reader is warned: template lattice constants are trusted to about 2 %."""
 
 
 def alternative_cif(number: int) -> str:
@@ -46,207 +37,328 @@ Number = Annotated[float | None, BeforeValidator(_finite)]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, ser_json_inf_nan="null")
+    model_config = ConfigDict(
+        frozen=True, extra="allow", allow_inf_nan=False, ser_json_inf_nan="null", use_attribute_docstrings=True
+    )
 
 
 class ImageResult(_Record):
-    """The input. ``shape`` is (H, W), ``pixel_size`` (y, x) in Å."""
+    """The input."""
 
     path: str
+    """As it was given."""
     sha256: str | None
+    """Of the file's content; null when it could not be read."""
     shape: tuple[int, int] | None
+    """(H, W) in pixels."""
     pixel_size: tuple[float, float] | None
+    """(y, x) in Å."""
     modality: str | None
+    """iDPC, HAADF, ADF, ABF, phase or unknown."""
     pixel_size_source: str | None = None
+    """``file``, ``user`` or ``estimate``."""
     dose: Number = None
+    """Electrons per Å²."""
     beam_energy: Number = None
+    """eV."""
     convergence_angle: Number = None
+    """Semi-angle, mrad."""
     elements: tuple[str, ...] | None = None
+    """Symbols that the user gave."""
     formula: str | None = None
+    """Reduced formula that the user gave."""
     notices: tuple[str, ...] = ()
+    """Sentences about what was changed or assumed while reading."""
 
 
 class StructureResult(_Record):
-    """The crystal. ``cif`` is relative to the run folder; errors are standard errors."""
+    """The crystal; errors are standard errors."""
 
     cif: str
+    """Relative to the run folder; the crystal as measured, before relaxation, with the symmetry the image supports."""
     formula: str
+    """Reduced."""
     natoms: int
+    """Atoms in the cell."""
     a: float
+    """Length of a, Å."""
     b: float
+    """Length of b, Å."""
     gamma: float
+    """Angle between them, degrees."""
     layer_group: int
+    """Number, 1 to 80."""
     origin: str
+    """``template``, ``substitution`` or ``free``: a known structure, one with other elements, made from the image."""
     template: str | None
+    """Id of the template; null for ``free``."""
     layer_group_symbol: str = ""
+    """Hermann–Mauguin symbol."""
     symmetry_tolerance: Number = None
+    """Å at which the layer group was found."""
     symmetry_plateau: tuple[float, float] | None = None
+    """Tolerances between which it stays, Å."""
     a_error: Number = None
+    """Å."""
     b_error: Number = None
+    """Å."""
     gamma_error: Number = None
+    """Degrees."""
     position_error: Number = None
+    """Largest of any site in the plane, Å."""
     z_source: str = ""
+    """Where the heights come from: ``template`` or ``bond lengths``. They are never measured."""
 
 
 class AlternativeResult(_Record):
-    """Another explanation of the image, and its share of the posterior."""
+    """Another explanation of the image."""
 
     formula: str
+    """Reduced."""
     confidence: Number
+    """Its share of the posterior."""
     cif: str
+    """Relative to the run folder."""
     origin: str
+    """As in ``structure``."""
     template: str | None
+    """As in ``structure``."""
 
 
 class EnergyResult(_Record):
-    """Energies of the relaxed crystal; ``scale`` names the reference scale, ``note`` any fallback."""
+    """Energies of the relaxed crystal."""
 
     potential: str
+    """Name of the potential that was used."""
     checkpoint: str
+    """sha256 of its weights."""
     energy_per_atom: Number
+    """eV/atom, on ``scale``."""
     formation_energy_per_atom: Number
+    """eV/atom, from elements relaxed with the same weights; null when a reference is missing."""
     converged: bool
+    """Whether forces and in-plane stress fell below the limit."""
     steps: int
+    """Of the optimiser."""
     relaxed_cif: str | None
+    """Relative to the run folder."""
     scale: str = ""
+    """What the energies refer to, see docs/potentials.md: ``PBE``, ``PBE, MP2020-corrected`` or unknown."""
     max_force: Number = None
+    """Largest force left, eV/Å."""
     initial_energy_per_atom: Number = None
+    """eV/atom before the first step."""
     max_displacement: Number = None
+    """Largest in-plane move of a site, Å."""
     starts: int = 1
+    """Arrangements of heights that were tried."""
     chosen: str = ""
+    """The one that led here, in words; empty when only one was tried."""
     note: str = ""
+    """What a reader of the numbers has to know: a fallback, a missing reference."""
 
 
 class CheckResult(_Record):
     """One named test."""
 
     name: str
+    """See the table of checks."""
     value: Number
+    """What was measured."""
     limit: Number
+    """What it was held against."""
     passed: bool
+    """Whether it kept the limit."""
     meaning: str = ""
+    """What is measured, in words."""
 
 
 class CalibrationResult(_Record):
-    """Size and shear of the image against the crystal; ``warning`` is null when both are small."""
+    """The image against the crystal."""
 
     scale: Number
+    """Size of the image's cell over the crystal's; 1 when the pixel size is right."""
     shear: Number
+    """Relative difference of the principal stretches; 0 without distortion."""
     warning: str | None
+    """Both in words; null when both are small."""
 
 
 class FoundResult(_Record):
     """What one attempt came to."""
 
     formula: str
+    """As in ``structure``; empty when no hypothesis fits."""
     template: str
+    """As in ``structure``; empty when no hypothesis fits."""
     origin: str
+    """As in ``structure``; empty when no hypothesis fits."""
     status: Status
+    """Of the attempt."""
     confidence: Number
+    """Of the attempt."""
     failed: tuple[str, ...]
+    """Names of the checks that failed."""
     kept: bool
+    """Whether the answer is from this attempt."""
 
 
 class AttemptResult(_Record):
-    """One step of the planner, and what it was about: None when a stage of the attempt failed."""
+    """One step of the planner."""
 
     branch: str
+    """What was done next; see the table of branches."""
     reason: str
+    """Why."""
     chosen_by: str
+    """``rules``, ``llm``, ``replay`` or ``none``."""
     found: FoundResult | None = None
+    """What the attempt before it came to; null when a stage of that attempt failed."""
 
 
 class ErrorResult(_Record):
     """The failure of one input."""
 
     stage: str
+    """Step that failed."""
     type: str
+    """Name of the exception."""
     message: str
+    """What is wrong and what to do, one line."""
 
 
 class DenoisingResult(_Record):
-    """Share of each expert, noise per pixel in the image's unit, identity of the experts, and what the gate sees.
-
-    ``level``: signal to noise in dB; ``pattern``: family of the lattice; ``note``: what a viewer has to know.
-    """
+    """How the image was denoised."""
 
     weights: dict[str, float]
+    """Share of each expert."""
     noise: Number
+    """Standard deviation per pixel, unit of the image."""
     digest: str
+    """Identity of the experts."""
     level: Number | None = None
+    """Signal to noise in dB, as the gate sees it."""
     pattern: str | None = None
+    """Family of the lattice, as the gate sees it."""
     note: str | None = None
+    """What a viewer has to know."""
 
 
 class LatticeResult(_Record):
-    """Projected lattice: rows a, b as (x, y) in Å of the image frame."""
+    """Lattice of the projection, which may be finer than the crystal's."""
 
     vectors: tuple[tuple[float, float], tuple[float, float]]
+    """Rows a, b as (x, y) in Å of the image frame."""
     significance: Number
+    """Strongest reflection over the noise."""
     reflections: int
+    """Number that was indexed."""
 
 
 class CandidateResult(_Record):
     """One hypothesis that was compared."""
 
     template: str | None
+    """As in ``structure``."""
     source: str
+    """Where the library has it from."""
     formula: str
+    """As in ``structure``."""
     origin: str
+    """As in ``structure``."""
     probability: Number
+    """Posterior over the candidates kept."""
     score: Number
+    """Likeness of the fingerprints, 0 to 1."""
     correlation: Number
+    """Of measured and predicted Fourier coefficients, 0 to 1."""
     strain: Number
+    """Largest relative difference of the cell in the image from the template's."""
     log_likelihood: Number = None
+    """Of the coefficients, over that of pure noise."""
     log_prior: Number = None
+    """Of the hypothesis, over that of a perfect match."""
 
 
 class PointDefectResult(_Record):
-    """One missing or replaced atom at ``x``, ``y`` (Å, image frame); see ``reconstruction.records.PointDefect``."""
+    """One missing or replaced atom."""
 
     kind: str
+    """``vacancy`` or ``substitution``."""
     element: str
+    """What stands there in the perfect crystal."""
     replaced_by: str | None
+    """What stands there instead; null when nothing does."""
     x: float
+    """Å, image frame."""
     y: float
+    """Å, image frame."""
     cell: tuple[int, int]
+    """Lattice translation of its cell."""
     site: int
+    """Index of the atom in the structure."""
     strength: Number
+    """What is missing (negative) or too much, in units of what the atom contributes: a vacancy has -1."""
     probability: Number
+    """Of this defect rather than the perfect column or any other defect."""
 
 
 class DefectsResult(_Record):
-    """Columns examined, standard errors that one missing atom of each element amounts to, and what was found."""
+    """Deviations from the perfect crystal."""
 
     sites: int
+    """Columns that were examined."""
     detectable: dict[str, Number]
+    """By element, how many standard errors one missing atom amounts to."""
     found: tuple[PointDefectResult, ...]
+    """The defects, most probable first."""
     note: str = ""
+    """What could be seen and what could not."""
 
 
 class Result(_Record):
     """Everything a run found and decided."""
 
     status: Status
+    """``accepted``, ``ambiguous``, ``rejected`` or ``failed``."""
     confidence: Number
+    """Probability that the structure is right."""
     image: ImageResult
+    """The input."""
     structure: StructureResult | None
+    """The crystal; null when none was found."""
     alternatives: tuple[AlternativeResult, ...]
+    """The other explanations, best first."""
     energy: EnergyResult | None
+    """Null when nothing was relaxed."""
     checks: tuple[CheckResult, ...]
+    """Of the attempt that the answer is from."""
     calibration: CalibrationResult
+    """The image against the crystal."""
     attempts: tuple[AttemptResult, ...]
+    """Steps of the planner, in order."""
     error: ErrorResult | None
+    """Null unless the status is ``failed``."""
     timings_s: dict[str, float]
+    """Seconds by stage."""
     versions: dict[str, str]
+    """Version by package."""
     reason: str = ""
+    """Why the status is what it is; empty when all is well."""
     warnings: tuple[str, ...] = ()
+    """Sentences to be read before the numbers are used."""
     denoising: DenoisingResult | None = None
+    """Null when the run did not get so far."""
     lattice: LatticeResult | None = None
+    """Null when none was found."""
     candidates: tuple[CandidateResult, ...] = ()
+    """The hypotheses that were compared in the search that the answer is from, best first."""
     searched: int = 0
+    """Templates compared."""
     margin: Number = None
+    """Log odds of the best over the next different structure."""
     defects: DefectsResult | None = None
+    """Null when they were not looked for."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-compatible contents, ``schema`` first."""
@@ -264,254 +376,3 @@ class Result(_Record):
         if contents.get("schema") != SCHEMA:
             raise ValueError(f"result.json has schema {contents.get('schema')!r}; this version reads {SCHEMA}")
         return cls.model_validate({name: value for name, value in contents.items() if name != "schema"})
-
-
-def build_result(
-    micrograph: Micrograph,
-    verdict: Verdict,
-    *,
-    denoised: Denoised | None = None,
-    candidates: Candidates | None = None,
-    reconstruction: Reconstruction | None = None,
-    alternatives: Sequence[Candidate] = (),
-    relaxation: Relaxation | None = None,
-    decisions: Sequence[Decision] = (),
-    found: Sequence[Found | None] = (),
-    timings: Mapping[str, float] | None = None,
-    versions: Mapping[str, str] | None = None,
-    warnings: Sequence[str] = (),
-) -> Result:
-    """Assemble the result of a run that reached a verdict.
-
-    Parameters
-    ----------
-    micrograph, verdict
-        The input and its judgement.
-    denoised, candidates, reconstruction, relaxation
-        What each stage returned; None where the run did not get so far or a stage was switched off.
-    alternatives
-        The other explanations worth writing, best first; the n-th is expected in ``alternatives/n.cif``.
-    decisions, found
-        Steps of the planner in order, and what each of them was about.
-    timings
-        Seconds per stage.
-    versions
-        Version per package.
-    warnings
-        Sentences beyond those the records carry.
-    """
-    lattice_warnings = candidates.lattice.warnings if candidates and candidates.lattice else ()
-    found_warnings = reconstruction.warnings if reconstruction else ()
-    fallback = (relaxation.note,) if relaxation and relaxation.note else ()
-    return Result(
-        status=verdict.status,
-        confidence=verdict.confidence,
-        reason=verdict.reason,
-        image=_image(micrograph),
-        structure=_structure(reconstruction) if reconstruction else None,
-        alternatives=tuple(
-            AlternativeResult(
-                formula=_formula(each),
-                confidence=each.probability,
-                cif=alternative_cif(number),
-                origin=each.origin,
-                template=each.template or None,
-            )
-            for number, each in enumerate(alternatives, start=1)
-        ),
-        energy=_energy(relaxation) if relaxation else None,
-        checks=tuple(
-            CheckResult(name=c.name, value=c.value, limit=c.limit, passed=c.passed, meaning=c.meaning)
-            for c in verdict.checks
-        ),
-        calibration=_calibration(micrograph, reconstruction),
-        attempts=_attempts(decisions, found),
-        error=None,
-        timings_s=dict(timings or {}),
-        versions=dict(versions or {}),
-        warnings=tuple(dict.fromkeys((*lattice_warnings, *found_warnings, *fallback, *warnings))),
-        denoising=_denoising(denoised) if denoised else None,
-        lattice=_lattice(candidates.lattice) if candidates and candidates.lattice else None,
-        candidates=tuple(_candidate(each) for each in candidates.items) if candidates else (),
-        searched=candidates.searched if candidates else 0,
-        margin=candidates.margin if candidates else None,
-        defects=_defects(reconstruction.defects) if reconstruction and reconstruction.defects else None,
-    )
-
-
-def failed_result(
-    path: str,
-    sha256: str | None,
-    error: BaseException,
-    *,
-    decisions: Sequence[Decision] = (),
-    timings: Mapping[str, float] | None = None,
-    versions: Mapping[str, str] | None = None,
-) -> Result:
-    """Give the result of an input whose processing raised ``error``."""
-    stage = error.stage if isinstance(error, AutoMatError) else AutoMatError.stage
-    message = " ".join(str(error).split()) or type(error).__name__
-    return Result(
-        status=Status.FAILED,
-        confidence=0.0,
-        reason=message,
-        image=ImageResult(path=path, sha256=sha256, shape=None, pixel_size=None, modality=None),
-        structure=None,
-        alternatives=(),
-        energy=None,
-        checks=(),
-        calibration=CalibrationResult(scale=None, shear=None, warning=None),
-        attempts=_attempts(decisions),
-        error=ErrorResult(stage=stage, type=type(error).__name__, message=message),
-        timings_s=dict(timings or {}),
-        versions=dict(versions or {}),
-    )
-
-
-def _attempts(decisions: Sequence[Decision], found: Sequence[Found | None] = ()) -> tuple[AttemptResult, ...]:
-    return tuple(
-        AttemptResult(
-            branch=decision.branch,
-            reason=decision.reason,
-            chosen_by=decision.chosen_by,
-            found=FoundResult(**asdict(about)) if about else None,
-        )
-        for decision, about in zip_longest(decisions, found)
-    )
-
-
-def _formula(candidate: Candidate) -> str:
-    return str(candidate.structure.composition.reduced_formula)
-
-
-def _image(micrograph: Micrograph) -> ImageResult:
-    height, width = micrograph.image.shape
-    return ImageResult(
-        path=micrograph.source,
-        sha256=micrograph.sha256,
-        shape=(height, width),
-        pixel_size=micrograph.pixel_size,
-        modality=micrograph.modality.value,
-        pixel_size_source=micrograph.pixel_size_source,
-        dose=micrograph.dose,
-        beam_energy=micrograph.beam_energy,
-        convergence_angle=micrograph.convergence_angle,
-        elements=micrograph.elements,
-        formula=micrograph.formula,
-        notices=micrograph.notices,
-    )
-
-
-def _structure(found: Reconstruction) -> StructureResult:
-    a_error, b_error, gamma_error = found.lattice_errors
-    return StructureResult(
-        cif=STRUCTURE_CIF,
-        formula=found.structure.composition.reduced_formula,
-        natoms=len(found.structure),
-        a=found.a,
-        b=found.b,
-        gamma=found.gamma,
-        layer_group=found.layer_group,
-        origin=found.candidate.origin,
-        template=found.candidate.template or None,
-        layer_group_symbol=found.layer_group_symbol,
-        symmetry_tolerance=found.symmetry_tolerance,
-        symmetry_plateau=found.symmetry_plateau,
-        a_error=a_error,
-        b_error=b_error,
-        gamma_error=gamma_error,
-        position_error=float(found.position_errors.max()) if found.position_errors.size else None,
-        z_source=found.z_source,
-    )
-
-
-def _defects(examined: PointDefects) -> DefectsResult:
-    return DefectsResult(
-        sites=examined.sites,
-        detectable=dict(examined.detectable),
-        found=tuple(
-            PointDefectResult(
-                kind=each.kind,
-                element=each.element,
-                replaced_by=each.replaced_by,
-                x=each.position[0],
-                y=each.position[1],
-                cell=each.cell,
-                site=each.site,
-                strength=each.strength,
-                probability=each.probability,
-            )
-            for each in examined.found
-        ),
-        note=examined.note,
-    )
-
-
-def _energy(relaxation: Relaxation) -> EnergyResult:
-    return EnergyResult(
-        potential=relaxation.potential,
-        checkpoint=relaxation.checkpoint,
-        energy_per_atom=relaxation.energy_per_atom,
-        formation_energy_per_atom=relaxation.formation_energy_per_atom,
-        converged=relaxation.converged,
-        steps=relaxation.steps,
-        relaxed_cif=RELAXED_CIF,
-        scale=relaxation.scale,
-        max_force=relaxation.max_force,
-        initial_energy_per_atom=relaxation.initial_energy_per_atom,
-        max_displacement=float(relaxation.displacements.max()) if relaxation.displacements.size else None,
-        starts=relaxation.starts,
-        chosen=relaxation.chosen if relaxation.starts > 1 else "",
-        note=relaxation.note,
-    )
-
-
-def _calibration(micrograph: Micrograph, found: Reconstruction | None) -> CalibrationResult:
-    sentences = []
-    if micrograph.pixel_size_source == "estimate":
-        sentences.append("The pixel size is an estimate from the best template, not a measurement.")
-    if found is None:
-        return CalibrationResult(scale=None, shear=None, warning=" ".join(sentences) or None)
-    if abs(found.scale - 1.0) > CALIBRATION_TOLERANCE:
-        size = f"{100 * abs(found.scale - 1.0):.1f} % {'larger' if found.scale > 1.0 else 'smaller'}"
-        sentences.append(f"Lengths in the image are {size} than in the template; check the pixel size.")
-    if abs(found.shear) > CALIBRATION_TOLERANCE:
-        sentences.append(f"The image is sheared by {100 * abs(found.shear):.1f} %; scan distortion or drift is likely.")
-    if sentences and found.candidate.scan_distorted:
-        sentences.append("The structure has the cell of the crystal, with that taken out.")
-    return CalibrationResult(scale=found.scale, shear=found.shear, warning=" ".join(sentences) or None)
-
-
-def _denoising(denoised: Denoised) -> DenoisingResult:
-    return DenoisingResult(
-        weights=dict(denoised.weights),
-        noise=denoised.noise,
-        digest=denoised.digest,
-        level=denoised.level,
-        pattern=denoised.pattern or None,
-        note=denoised.note or None,
-    )
-
-
-def _lattice(lattice: ImageLattice) -> LatticeResult:
-    (ax, ay), (bx, by) = lattice.vectors.tolist()
-    return LatticeResult(
-        vectors=((ax, ay), (bx, by)),
-        significance=lattice.significance,
-        reflections=lattice.reflections,
-    )
-
-
-def _candidate(candidate: Candidate) -> CandidateResult:
-    return CandidateResult(
-        template=candidate.template or None,
-        source=candidate.source,
-        formula=_formula(candidate),
-        origin=candidate.origin,
-        probability=candidate.probability,
-        score=candidate.score,
-        correlation=candidate.correlation,
-        strain=candidate.strain,
-        log_likelihood=candidate.log_likelihood,
-        log_prior=candidate.log_prior,
-    )

@@ -82,9 +82,9 @@ def assemble(
     """Render a run that reached a verdict; ``found``: what each decision was about; ``notes`` join its warnings."""
     from models.relaxation.path import to_extxyz
     from reconstruction.cif import checked_cif, structure_cif
+    from reporting.building import build_result
     from reporting.overlay import Registration, overlay_png
     from reporting.report import render_report
-    from reporting.result import build_result
     from reporting.thumbnail import thumbnail
 
     others = alternatives(candidates, reconstruction) if reconstruction else ()
@@ -142,8 +142,8 @@ def assemble_failure(
     timings: Mapping[str, float],
 ) -> RunFiles:
     """Render a run that failed in ``stage``."""
+    from reporting.building import build_result
     from reporting.report import render_report
-    from reporting.result import build_result
     from reporting.thumbnail import thumbnail
 
     result = failure(path, sha256, error, stage, decisions, timings)
@@ -166,7 +166,7 @@ def failure(
     timings: Mapping[str, float] | None = None,
 ) -> Result:
     """Give the result of a failed run; an error that is not the project's own is blamed on the stage it came from."""
-    from reporting.result import failed_result
+    from reporting.building import failed_result
 
     result = failed_result(str(path), sha256, error, decisions=decisions, timings=timings, versions=versions())
     if isinstance(error, AutoMatError):

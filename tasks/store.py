@@ -11,8 +11,6 @@ import hashlib
 import importlib
 import io
 import json
-import os
-import tempfile
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -27,6 +25,7 @@ from pymatgen.core import Structure
 
 from microscopy.cache import CACHE_VARIABLE, cache_folder
 from microscopy.errors import AutoMatError
+from microscopy.files import replacing
 
 PACKAGES = frozenset({"microscopy", "models", "library", "reconstruction", "planning", "reporting", "tasks"})
 """Packages whose records may be read back: a file must not name arbitrary classes."""
@@ -36,10 +35,6 @@ MESSAGES = {"Micrograph": frozenset({"source", "notices", "metadata"})}
 
 _TAG = "$"
 _FIELDS = "record.json"
-
-
-READABLE = 0o644
-"""Mode of what is written: a temporary file is its maker's alone, a result is for whoever may look."""
 
 
 class StoreError(AutoMatError):
@@ -145,24 +140,15 @@ def write_atomically(path: Path, data: bytes) -> None:
     StoreError
         If the disk refuses.
     """
-    temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-        temporary = Path(name)
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        temporary.chmod(READABLE)
-        temporary.replace(path)
-        temporary = None
+        with replacing(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         reason = error.strerror or str(error)
         raise StoreError(
             f"cannot write the cache {path.parent}: {reason}; free the space or set {CACHE_VARIABLE}"
         ) from error
-    finally:  # also on Ctrl-C
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def _damaged(ref: Ref) -> StoreError:

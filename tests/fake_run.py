@@ -11,7 +11,8 @@ from microscopy.micrograph import Micrograph
 from models.records import Denoised, Relaxation
 from planning.records import Branch, Check, Decision, Found, Status, Verdict
 from reconstruction.records import Candidate, Candidates, ImageLattice, PointDefect, PointDefects, Reconstruction
-from reporting.result import Result, build_result
+from reporting.building import build_result
+from reporting.result import Result
 
 PIXEL = (0.13, 0.11)
 SHAPE = (150, 220)

@@ -21,6 +21,7 @@ from typing import Literal
 import numpy as np
 
 from microscopy.cache import cache_folder
+from microscopy.files import replacing
 from tasks.store import write_atomically
 
 Kind = Literal["columns", "denoise"]
@@ -206,11 +207,10 @@ def write_query(
 ) -> None:
     """Write an image for peers: (H, W), (y, x) in Å, smallest distance of columns in Å, noise in the image's unit."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".", suffix=".part", delete=False) as file:
+    with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(
             file, image=image.astype(np.float32), pixel_size=np.array(pixel_size), separation=separation, noise=noise
         )
-    Path(file.name).replace(path)
 
 
 def _make(peer: Peer, home: Path) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -20,6 +22,34 @@ Dose = Annotated[float | None, typer.Option(help="Electrons per Å².", min=0.0)
 ModalityName = Annotated[str | None, typer.Option("--modality", help="idpc, haadf, adf, abf, phase or unknown.")]
 Libraries = Annotated[
     list[Path] | None, typer.Option("--library", help="Library folder, repeatable; the embedded library by default.")
+]
+Exclude = Annotated[list[str] | None, typer.Option(help="Template id or formula to leave out; repeatable.")]
+PotentialName = Annotated[str | None, typer.Option("--potential", help="Name of a potential, or path of a checkpoint.")]
+PlannerName = Annotated[
+    str | None, typer.Option("--planner", help="Who decides after a failed check: rules, llm, replay:FILE or none.")
+]
+NoRelax = Annotated[bool, typer.Option("--no-relax", help="Skip relaxation and energies.")]
+Config = Annotated[Path | None, typer.Option(help="TOML file of settings; options here win.")]
+
+
+def settings_of(config: Path | None, overrides: dict[str, Any]) -> Any:
+    """`flows.settings.Settings` from a file and the command line; what is wrong in them is wrong usage."""
+    from flows import arguments
+    from flows.settings import load_settings
+    from microscopy.errors import AutoMatError
+    from tasks.resources import planner_ref
+
+    try:
+        settings = load_settings(config, overrides)
+        planner_ref(settings.planner)  # one that cannot be asked is said before anything runs
+        return settings
+    except AutoMatError as error:
+        arguments.usage(str(error))
+
+WorkerCount = Annotated[int, typer.Option("--workers", "--processes", help="Pieces of work done at once.", min=1)]
+RunnerName = Annotated[str, typer.Option("--runner", help="Processes of this machine: process; or dask.")]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", help="Address of a Dask cluster that is there, with its own workers.")
 ]
 
 
@@ -49,3 +79,36 @@ def one_line_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         complain("interrupted")
         raise typer.Exit(130) from None
+
+
+@contextmanager
+def connected(wait: bool = True) -> Iterator[None]:
+    """Make this process a client of the server that ``PREFECT_API_URL`` names; ``wait``: ask whether it is there.
+
+    Raises
+    ------
+    OrchestrationError
+        If none is named, or it does not answer.
+    """
+    from flows.server import API_URL, OrchestrationError, Orchestrator, worker_environment
+    from microscopy.cache import cache_folder
+
+    url = os.environ.get(API_URL)
+    if not url:
+        example = "http://127.0.0.1:4200/api"
+        raise OrchestrationError(f"no server: start one with 'automat serve' and set {API_URL}={example}")
+    os.environ.update(worker_environment(cache_folder()))
+    if wait:
+        Orchestrator(url, None).wait()
+    yield
+
+
+def logging_to_stderr() -> None:
+    """Show what a long-running command has to say, with the time, unless all is shown anyway."""
+    logger = logging.getLogger("automat")
+    if logger.isEnabledFor(logging.DEBUG):
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)

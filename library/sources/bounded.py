@@ -14,6 +14,7 @@ from typing import IO, Any
 
 from library.sources.entry import RefusedError, brief
 from microscopy.errors import LibraryError
+from microscopy.files import sha256
 
 MAX_FILE = 20 * 2**20
 """Bytes of one structure file or one JSON record, after decompression: a hundred times the largest honest one."""
@@ -69,8 +70,7 @@ def digest(data: bytes) -> str:
 
 def file_digest(path: Path) -> str:
     """`digest` of a file of any size."""
-    with path.open("rb") as stream:
-        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()[:16]}"
+    return f"sha256:{sha256(path)[:16]}"
 
 
 def open_maybe_gzip(path: Path) -> IO[bytes]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,6 +17,7 @@ from string import hexdigits
 
 import httpx
 
+from microscopy import files
 from microscopy.cache import cache_folder
 from microscopy.errors import PotentialError
 from models.potentials import chgnet, mattersim, registry, sevennet
@@ -59,8 +59,7 @@ def git_blob(path: Path) -> str:
 @cache
 def _sha256(path: Path, mtime_ns: int, size: int) -> str:
     """Time and size are part of the key, so that a replaced file is read again."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return files.sha256(path)
 
 
 @cache
@@ -221,10 +220,9 @@ def _record(path: Path, url: str, checked: str) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file under a temporary name and rename it."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    """Write a file that is complete or absent."""
+    with files.replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def _parsed(text: str | None) -> str | None:

@@ -66,9 +66,14 @@ def test_who_comes_too_late_changes_nothing(path: Path) -> None:
 def test_all_of_a_transaction_or_nothing(path: Path) -> None:
     with Ledger(path) as ledger:
         (content,) = ledger.record([SEEN])
-        with pytest.raises(ZeroDivisionError), ledger.transaction():
-            ledger.update(content, state=State.RUNNING)
-            raise ZeroDivisionError
+
+        def half() -> None:
+            with ledger.transaction():
+                ledger.update(content, state=State.RUNNING)
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            half()
         assert ledger.contents() == [content]
 
 

@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from lab import Lab, digest
 
-from intake import claims
-from intake.errors import IntakeError
-from intake.passing import Job, RunState
+from intake import claims, folder
+from intake.errors import ClaimedError, IntakeError, LedgerError
+from intake.ledger import Ledger
+from intake.passing import Job, RunState, one_pass
+from intake.places import LEDGER
 from intake.records import State
 
 
@@ -104,7 +106,7 @@ def test_the_oldest_go_first_and_only_so_many_at_once(lab: Lab) -> None:
         lab.look()
     lab.look()
     lab.drop("d.tif", b"d")
-    assert [content for content in lab.contents(State.RUNNING)] == ["c.tif", "a.tif"]
+    assert list(lab.contents(State.RUNNING)) == ["c.tif", "a.tif"]
     lab.work(lab.contents()["c.tif"].run_id or "")
     assert lab.look().started == ["b.tif"]
 
@@ -147,6 +149,14 @@ def test_five_lost_runs_are_enough(lab: Lab) -> None:
     assert (content.state, content.attempt, len(lab.runs.all())) == (State.FAILED, 4, 5)
     assert "its worker died 5 times" in content.reason
     assert "automat retry" in content.reason
+
+
+def test_a_cancelled_run_is_not_begun_again_unasked(lab: Lab) -> None:
+    lab.runs.put(running(lab), RunState.CANCELLED)
+    assert lab.look(1).failed == ["a.tif"]
+    assert "automat retry" in lab.contents()["a.tif"].reason
+    lab.look(1000)
+    assert len(lab.runs.all()) == 1
 
 
 def test_a_run_that_nobody_takes_waits_for_ever(lab: Lab) -> None:
@@ -350,3 +360,58 @@ def test_reading_is_spread_over_passes(lab: Lab) -> None:
         lab.drop(f"{name}.tif", name.encode())
     lab.look()
     assert [len(lab.look().new) for _ in range(4)] == [1, 1, 1, 0]
+
+
+def test_two_watchers_do_not_meet(lab: Lab) -> None:
+    with claims.only_pass(lab.out), pytest.raises(ClaimedError, match="another watcher writes here"):
+        lab.look()
+    with claims.only_watcher(lab.out):  # held by whoever starts the passes
+        lab.look()
+
+
+def test_an_output_folder_belongs_to_one_watched_folder(lab: Lab, tmp_path: Path) -> None:
+    lab.drop("a.tif", b"a")
+    lab.look()
+    other = tmp_path / "other"
+    other.mkdir()
+    first, lab.root = lab.root, other
+    with pytest.raises(LedgerError, match=f"is the ledger of {first}; choose another output folder for {other}"):
+        lab.look()
+    with pytest.raises(LedgerError, match="is the ledger of"):
+        Ledger(lab.out / LEDGER, root=other)
+    other.rmdir()
+    first.rename(other)  # but one that has moved is the same
+    lab.look()
+    assert lab.files() == {"a.tif": ("known", "")}
+
+
+def test_a_pass_is_told_in_a_line(lab: Lab) -> None:
+    lab.drop("a.tif", b"a")
+    lab.drop("b.tif", b"b")
+    assert str(lab.look()) == "nothing new"
+    lab.runs.away = True
+    assert str(lab.look()) == "2 new; the server does not answer; start it"
+    lab.runs.away = False
+    assert str(lab.look()) == "2 started"
+
+
+def test_a_pass_without_news_reads_no_file_and_writes_once(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(40):
+        lab.drop(f"{number % 10}/{number}.tif", str(number).encode())
+    lab.settings = replace(lab.settings, in_flight=1000)
+    lab.finish_everything()
+
+    def refused(*_: object) -> None:
+        raise AssertionError("a file was read")
+
+    monkeypatch.setattr(folder, "stable_digest", refused)
+    with lab.ledger() as ledger:
+        said: list[str] = []
+        ledger._db.set_trace_callback(said.append)
+        told = one_pass(ledger, lab.root, lab.out, lab.runs, lab.now + 100)
+    assert told.counts["done"] == told.counts["known"] == 40
+    assert [sentence.split()[0] for sentence in said if not sentence.startswith("SELECT")] == [
+        "BEGIN",
+        "INSERT",
+        "COMMIT",
+    ]

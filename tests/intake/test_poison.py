@@ -250,7 +250,7 @@ def interfering(monkeypatch: pytest.MonkeyPatch, name: str, interfere: object) -
     met = []
 
     def slow(descriptor: int) -> os.stat_result:
-        here = os.readlink(f"/proc/self/fd/{descriptor}").endswith(name)
+        here = str(Path(f"/proc/self/fd/{descriptor}").readlink()).endswith(name)
         met.extend([1] * here)
         if here and len(met) == 2:  # open_regular, before reading
             interfere()  # type: ignore[operator]

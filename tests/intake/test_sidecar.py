@@ -118,6 +118,8 @@ def test_what_an_instrument_writes_is_left_alone_and_listed(image: Path) -> None
         ('{"formula": "MoS2", "elements": "W,S"}', "elements S,W and formula MoS2 disagree"),
         ('{"modality": "sem"}', "must be one of idpc"),
         ('{"signal": {"name": "x"}}', "name or the index"),
+        ('{"signal": "' + "x" * 300_000 + '"}', "name or the index"),
+        ('{"formula": "' + "C" * 300_000 + '"}', "write it like MoS2"),
         ('{"frame": -1}', "index from 0"),
         ('{"frame": true}', "index from 0"),
         ('{"crop_scale_bar": "yes"}', "true or false"),

@@ -9,8 +9,8 @@ import fake_run
 import pytest
 
 from microscopy.errors import ReadError, ReportError
+from reporting.building import failed_result
 from reporting.files import MAX_STEM_BYTES, run_folder, safe_stem, write_run_folder
-from reporting.result import failed_result
 
 CIFS = {
     "structure_cif": "data_best\n",

@@ -13,8 +13,9 @@ import pytest
 
 from microscopy.errors import ReadError
 from planning.records import Status
+from reporting.building import build_result, failed_result
 from reporting.report import render_report
-from reporting.result import Result, build_result, failed_result
+from reporting.result import Result
 from reporting.viewer import viewer_data
 
 MAX_BYTES = 6_000_000

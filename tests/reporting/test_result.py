@@ -9,7 +9,8 @@ import pytest
 
 from microscopy.errors import ReadError
 from planning.records import Status
-from reporting.result import Result, build_result, failed_result
+from reporting.building import build_result, failed_result
+from reporting.result import Result
 
 DOCUMENTED = {
     "": [

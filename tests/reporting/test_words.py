@@ -8,7 +8,7 @@ import pytest
 from microscopy.errors import ReadError
 from planning.records import Branch, Status
 from reporting import words
-from reporting.result import build_result, failed_result
+from reporting.building import build_result, failed_result
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,162 @@
+"""Tell a Prefect server what there is: work pools, limits, deployments, and what to do about runs that died."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.events.actions import ChangeFlowRunState
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
+from prefect.exceptions import ObjectNotFound
+from prefect.states import StateType
+from prefect.types.entrypoint import EntrypointType
+
+from flows.drop import drop_folder, reconstruct_dropped
+from flows.placement import run_step
+from flows.topology import DEPLOYMENT, FLOW, GPU, POOLS, STEPS, WATCH, WORKER_TYPE
+from flows.worker import WarmWorker
+
+if TYPE_CHECKING:
+    from prefect.client.orchestration import SyncPrefectClient
+
+    from flows.topology import Pool
+
+HEARTBEAT = 30
+"""Seconds between the signs of life of a run; Prefect allows no fewer."""
+
+BEGIN_WITHIN = timedelta(seconds=120)
+"""That a run may need from being taken to its beginning: the start of a process on a busy machine."""
+
+SILENT = "automat: runs without a sign of life have crashed"
+UNBEGUN = "automat: runs that were taken and never began have crashed"
+
+MODULE = {"entrypoint_type": EntrypointType.MODULE_PATH}
+"""Deployments name what is installed, not a file of this machine."""
+
+
+def deploy(gpus: int = 1) -> list[str]:
+    """Create or update everything; may be repeated at any time.
+
+    Parameters
+    ----------
+    gpus
+        Denoising and relaxation runs at a time: one for each GPU.
+
+    Returns
+    -------
+    list of str
+        What there is now, a line each.
+    """
+    with get_client(sync_client=True) as client:
+        for pool in POOLS:
+            _pool(client, pool, gpus if pool is GPU else pool.limit)
+        for automation in _automations():
+            _automate(client, automation)
+    reconstruct_dropped.to_deployment(
+        DEPLOYMENT, work_pool_name=FLOW.name, description="One micrograph, from file to run folder.", **MODULE
+    ).apply()
+    for step, place in STEPS.items():
+        run_step.to_deployment(
+            step,
+            work_pool_name=place.pool,
+            work_queue_name=place.queue,
+            description=f"The step '{step}' of a run that is elsewhere.",
+            **MODULE,
+        ).apply()
+    lines = [f"work pool {pool.name}: {pool.description}" for pool in POOLS]
+    lines += [f"deployment {name}" for name in ("reconstruct-file/automat", *(f"step/{step}" for step in STEPS))]
+    return [*lines, *(f"automation '{name}'" for name in (SILENT, UNBEGUN))]
+
+
+def schedule(name: str, every: timedelta, parameters: dict[str, Any]) -> UUID:
+    """Have a drop folder looked into at an interval; one pass at a time, others are skipped."""
+    return drop_folder.to_deployment(
+        name,
+        interval=every,
+        parameters=parameters,
+        work_pool_name=WATCH.name,
+        concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
+        description=f"Looks for new micrographs in {parameters['folder']}.",
+        tags=["automat", "watch"],
+        **MODULE,
+    ).apply()
+
+
+def deployment_name(folder: Path) -> str:
+    """Name of the deployment that watches a folder: its name, made fit for a URL."""
+    from reporting.files import safe_stem
+
+    return safe_stem(f"{folder.name or 'drop'}.").replace(" ", "-").replace("%", "-")
+
+
+def _pool(client: SyncPrefectClient, pool: Pool, limit: int | None) -> None:
+    wanted = WorkPoolCreate(
+        name=pool.name,
+        description=pool.description,
+        type=WORKER_TYPE,
+        base_job_template=WarmWorker.get_default_base_job_template(),
+        concurrency_limit=limit,
+    )
+    client.create_work_pool(wanted, overwrite=True)
+    for queue in pool.queues:
+        try:
+            client.read_work_queue_by_name(queue, work_pool_name=pool.name)
+        except ObjectNotFound:
+            client.create_work_queue(queue, work_pool_name=pool.name)
+
+
+def _automations() -> list[AutomationCore]:
+    """What to do about runs whose worker was killed: they would be running, and hold their slot, for ever."""
+    every_run = {"prefect.resource.id": ["prefect.flow-run.*"]}
+    return [
+        AutomationCore(
+            name=SILENT,
+            description="A worker that was killed cannot say so itself.",
+            trigger=EventTrigger(
+                after={"prefect.flow-run.heartbeat"},
+                expect={"prefect.flow-run.*"},
+                match=every_run,
+                for_each={"prefect.resource.id"},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=timedelta(seconds=3 * HEARTBEAT),
+            ),
+            actions=[ChangeFlowRunState(state=StateType.CRASHED, message="no sign of life: its worker is gone")],
+        ),
+        AutomationCore(
+            name=UNBEGUN,
+            description="A worker took the run and was killed before it began.",
+            trigger=EventTrigger(
+                after={"prefect.flow-run.Pending", "prefect.flow-run.Submitting"},
+                expect={"prefect.flow-run.*"},
+                match=every_run,
+                for_each={"prefect.resource.id"},
+                posture=Posture.Proactive,
+                threshold=1,
+                within=BEGIN_WITHIN,
+            ),
+            actions=[ChangeFlowRunState(state=StateType.CRASHED, message="never begun: its worker is gone")],
+        ),
+    ]
+
+
+def _automate(client: SyncPrefectClient, wanted: AutomationCore) -> None:
+    present = client.read_automations_by_name(wanted.name)
+    for superfluous in present[1:]:
+        client.delete_automation(superfluous.id)
+    if present:
+        client.update_automation(present[0].id, wanted)
+    else:
+        client.create_automation(wanted)
+
+
+def paused(name: str) -> None:
+    """Stop looking into a folder for now: else passes that nobody makes would pile up as late."""
+    with get_client(sync_client=True) as client:
+        deployment = client.read_deployment_by_name(f"{drop_folder.name}/{name}")
+        client.pause_deployment(deployment.id)
