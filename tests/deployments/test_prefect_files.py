@@ -24,7 +24,8 @@ def test_prefect_accepts_the_file(root: Path) -> None:
 
 
 def test_every_deployment_is_there_and_goes_where_the_topology_says(deployments: dict[str, dict[str, Any]]) -> None:
-    topology = pytest.importorskip("flows.topology", exc_type=ModuleNotFoundError)
+    from flows import topology
+
     expected = {f"reconstruct_dropped/{topology.DEPLOYMENT}": {"name": topology.FLOW.name}}
     for step, place in topology.STEPS.items():
         queue = {"work_queue_name": place.queue} if place.queue else {}
@@ -33,9 +34,7 @@ def test_every_deployment_is_there_and_goes_where_the_topology_says(deployments:
     assert {name: each["work_pool"] for name, each in deployments.items()} == expected
 
 
-def test_entrypoints_are_flows_that_are_installed(deployments: dict[str, dict[str, Any]], root: Path) -> None:
-    if not (root / "flows" / "drop.py").is_file():
-        pytest.skip("the flows of a watched folder are not there yet")
+def test_entrypoints_are_flows_that_are_installed(deployments: dict[str, dict[str, Any]]) -> None:
     from prefect import Flow
     from prefect.utilities.importtools import import_object
 
@@ -60,7 +59,8 @@ def test_drop_folder_is_the_one_of_the_compose_file(
 
 
 def test_steps_that_go_elsewhere_have_workers(services: dict[str, Any]) -> None:
-    topology = pytest.importorskip("flows.topology", exc_type=ModuleNotFoundError)
+    from flows import topology
+
     remote = services["worker-flow"]["environment"]["AUTOMAT_REMOTE"].split(",")
     assert set(remote) == set(topology.STEPS)
     served: dict[str, set[str]] = {}
@@ -76,10 +76,10 @@ def test_settings_are_real_ones_and_as_the_code_has_them(settings: dict[str, str
     from prefect.settings.legacy import _get_settings_fields
     from prefect.settings.models.root import Settings
 
+    from flows.server import worker_environment
+
     known = _get_settings_fields(Settings)
-    server = pytest.importorskip("flows.server")
-    own = getattr(server, "worker_environment", dict)
-    wanted = own(Path("/cache")) if own is not dict else {}
+    wanted = worker_environment(Path("/cache"))
     for name, value in settings.items():
         assert name in known or name == "DO_NOT_TRACK", name
         assert wanted.get(name, value) == value, name
