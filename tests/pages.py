@@ -12,12 +12,6 @@ ROOT = Path(__file__).parents[1]
 
 PAGES = sorted({*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("deployments/**/*.md")})
 
-PENDING_COMMANDS = {"serve", "worker", "deploy", "watch", "status", "retry", "doctor"}
-"""Described, not there yet."""
-
-PENDING_FILES: set[str] = set()
-"""Linked to, not there yet; relative to the root."""
-
 _FENCE = re.compile(
     r"^(?P<mark><!-- run(?: slow)? -->\n)?```(?P<kind>\w*)\n(?P<text>.*?)^```$", re.DOTALL | re.MULTILINE
 )
