@@ -21,7 +21,7 @@ demo: $(RUNTIME)
 	@$(BIN)/automat demo
 
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
 
 lint: $(DEV)
 	$(BIN)/ruff check .

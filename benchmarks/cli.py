@@ -13,7 +13,7 @@ import typer
 
 from benchmarks.request import Request
 from flows import arguments
-from flows.commands.common import one_line_errors, quiet_stdout
+from flows.commands.common import RunnerName, Scheduler, one_line_errors, quiet_stdout
 
 app = typer.Typer(help="Measure how right the answers are, against peers and limits.", no_args_is_help=True)
 
@@ -39,7 +39,6 @@ Source = Annotated[
 Ids = Annotated[Path | None, typer.Option(envvar="AUTOMAT_BENCH_IDS", help="File of the ids to draw from, one a line.")]
 Limit = Annotated[int | None, typer.Option(help="Materials at most; each suite has its own number.", min=1)]
 Workers = Annotated[int | None, typer.Option(help="Processes; one a core by default.", min=1)]
-RunnerName = Annotated[str, typer.Option("--runner", help="process, or dask.")]
 PotentialName = Annotated[
     str | None, typer.Option("--potential", help="Name or path; the product's default if not given.")
 ]
@@ -55,11 +54,12 @@ def run(
     limit: Limit = None,
     workers: Workers = None,
     runner: RunnerName = "process",
+    scheduler: Scheduler = None,
     seed: Seed = SEED,
     potential: PotentialName = None,
 ) -> None:
     """Run a suite and report on it. Images already measured by this version are not measured again."""
-    request = replace(_request(source, ids, limit, workers, runner, seed), potential=potential)
+    request = replace(_request(source, ids, limit, workers, runner, seed), potential=potential, scheduler=scheduler)
     with one_line_errors(), quiet_stdout():
         from benchmarks.commands import run_suite
         from benchmarks.suites import find_suite
@@ -76,13 +76,14 @@ def run_all(
     limit: Annotated[int | None, typer.Option(help="Materials at most in any suite.", min=1)] = None,
     workers: Workers = None,
     runner: RunnerName = "process",
+    scheduler: Scheduler = None,
     seed: Seed = SEED,
     document: Annotated[
         list[Path] | None, typer.Option(help="Markdown file whose tables are to be replaced; repeatable.")
     ] = None,
 ) -> None:
     """Run every suite, and put the tables into a document."""
-    request = _request(source, ids, limit, workers, runner, seed)
+    request = replace(_request(source, ids, limit, workers, runner, seed), scheduler=scheduler)
     with one_line_errors(), quiet_stdout():
         from benchmarks.commands import run_suite, say
         from benchmarks.suites import SUITES
@@ -150,8 +151,7 @@ def _request(
     source: Path | None, ids: Path | None, limit: int | None, workers: int | None, runner: str, seed: int
 ) -> Request:
     """Check what was typed."""
-    if runner not in ("process", "dask"):
-        arguments.usage(f"--runner {runner!r}: choose process or dask")
+    arguments.runner(runner)
     names = None
     if ids is not None:
         try:

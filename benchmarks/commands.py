@@ -49,7 +49,8 @@ def run_suite(suite: Suite, out: Path, request: Request) -> Path:
         say(f"{suite.name}: {len(plan.materials)} materials, {len(plan.cases)} images, {done} already measured")
         prefect.wait()
         with _counting(len(keys) + len(energies)) as counted:
-            run(plan, out, 1 if suite.serial else request.workers, request.runner, counted)
+            workers = 1 if suite.serial else request.workers
+            run(plan, out, workers, request.runner, counted, None if suite.serial else request.scheduler)
         if suite.peers:
             from benchmarks.peers.stage import compare_peers
 

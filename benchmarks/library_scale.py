@@ -27,6 +27,7 @@ from pymatgen.core import Structure
 from benchmarks.document import put
 from benchmarks.label_matching import LabelMatcher, label_image
 from benchmarks.variants import variants
+from library import workers
 from library.build import MODALITIES, add_entries, build_from_entries
 from library.fingerprint import fingerprints
 from library.folder import files_of
@@ -59,7 +60,8 @@ def build(size: int, folder: Path, processes: int) -> float | None:
         return None
     begun, started = folder.exists(), time.perf_counter()
     entries = variants(open_libraries(None), size, SEED)
-    build_from_entries(entries, folder, MODALITIES, {"command": "python -m benchmarks.library_scale"}, _say, processes)
+    facts = {"command": "python -m benchmarks.library_scale"}
+    build_from_entries(entries, folder, MODALITIES, facts, _say, workers.processes(processes))
     return None if begun else time.perf_counter() - started
 
 

@@ -20,6 +20,8 @@ class Request:
         Of the draw, the views and the noise.
     workers, runner
         Processes, and what runs them: ``process`` or ``dask``.
+    scheduler
+        Address of a Dask cluster that is there, and has its own workers; None to start one where it is needed.
     command
         What was typed.
     potential
@@ -34,3 +36,4 @@ class Request:
     runner: str
     command: str
     potential: str | None = None
+    scheduler: str | None = None

@@ -13,6 +13,7 @@ from typing import Any
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectWrappedFuture, as_completed
+from prefect.settings import PREFECT_API_URL
 from prefect.task_runners import ProcessPoolTaskRunner, TaskRunner
 
 from benchmarks.evaluate import Bench, empty_record, evaluate, floor
@@ -30,6 +31,7 @@ from benchmarks.results import (
     write_record,
 )
 from benchmarks.suites import Suite, all_cases
+from flows.cluster import connect, local_cluster, require_server
 from flows.progress import announce, listening
 from library.build import Progress
 from library.store import open_libraries
@@ -164,7 +166,14 @@ def sweep(suite: str, folder: str, keys: Sequence[str], energies: Sequence[str])
     return lost
 
 
-def run(plan: Plan, folder: Path, workers: int, runner: str, watch: Callable[[Outcome], None]) -> None:
+def run(
+    plan: Plan,
+    folder: Path,
+    workers: int,
+    runner: str,
+    watch: Callable[[Outcome], None],
+    scheduler: str | None = None,
+) -> None:
     """Measure what is left of a plan; an image on which workers keep dying is recorded as a failure.
 
     Parameters
@@ -177,6 +186,13 @@ def run(plan: Plan, folder: Path, workers: int, runner: str, watch: Callable[[Ou
         Where they run: on this machine under Prefect, or under Dask.
     watch
         Told of each image that is done.
+    scheduler
+        Address of a Dask cluster that is there, instead of workers of our own.
+
+    Raises
+    ------
+    OrchestrationError
+        If the cluster cannot be used.
     """
     lost: dict[str, str] = {}
     with listening(watch):
@@ -184,8 +200,8 @@ def run(plan: Plan, folder: Path, workers: int, runner: str, watch: Callable[[Ou
             keys, energies = pending(folder, plan)
             if not keys and not energies:
                 return
-            configured = sweep.with_options(task_runner=_task_runner(runner, workers))
-            lost |= configured(plan.suite, str(folder), keys, energies)
+            configured = sweep.with_options(task_runner=_task_runner(runner, workers, scheduler))
+            lost |= configured(plan.suite, str(folder.resolve()), keys, energies)
     keys, energies = pending(folder, plan)
     for key in keys:
         case = plan.cases[key]
@@ -196,13 +212,16 @@ def run(plan: Plan, folder: Path, workers: int, runner: str, watch: Callable[[Ou
         write_record(energy_path(folder, id), {"material": id, "error": lost.get(id, "")}, plan.identity)
 
 
-def _task_runner(runner: str, workers: int) -> TaskRunner[Any]:
-    if runner == "process":
+def _task_runner(runner: str, workers: int, scheduler: str | None = None) -> TaskRunner[Any]:
+    if runner == "process" and scheduler is None:
         return ProcessPoolTaskRunner(max_workers=workers)
     from prefect_dask import DaskTaskRunner
 
-    cluster = {"n_workers": workers, "threads_per_worker": 1, "processes": True, "dashboard_address": None}
-    return DaskTaskRunner(cluster_kwargs=cluster)
+    if scheduler is None:
+        return DaskTaskRunner(cluster_kwargs=local_cluster(workers))
+    with connect(scheduler) as client:
+        require_server(client, str(PREFECT_API_URL.value()))
+    return DaskTaskRunner(address=scheduler)
 
 
 def _right(answer: Mapping[str, Any]) -> bool:

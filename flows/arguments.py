@@ -20,6 +20,13 @@ def usage(message: str) -> NoReturn:
     raise typer.Exit(2)
 
 
+def runner(name: str) -> str:
+    """Check the name of what runs workers."""
+    if name not in ("process", "dask"):
+        usage(f"--runner {name!r}: choose process or dask")
+    return name
+
+
 def composition(elements: str | None, formula: str | None) -> tuple[tuple[str, ...] | None, str | None]:
     """Symbols and reduced formula, checked against each other."""
     known = symbols(elements) if elements is not None else None

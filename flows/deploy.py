@@ -40,13 +40,13 @@ MODULE = {"entrypoint_type": EntrypointType.MODULE_PATH}
 """Deployments name what is installed, not a file of this machine."""
 
 
-def deploy(gpus: int = 1) -> list[str]:
+def deploy(gpus: int | None = None) -> list[str]:
     """Create or update everything; may be repeated at any time.
 
     Parameters
     ----------
     gpus
-        Denoising and relaxation runs at a time: one for each GPU.
+        Denoising and relaxation runs at a time: one for each GPU. None: as many as there were, one at first.
 
     Returns
     -------
@@ -55,7 +55,7 @@ def deploy(gpus: int = 1) -> list[str]:
     """
     with get_client(sync_client=True) as client:
         for pool in POOLS:
-            _pool(client, pool, gpus if pool is GPU else pool.limit)
+            _pool(client, pool, gpus if pool is GPU else None)
         for automation in _automations():
             _automate(client, automation)
     reconstruct_dropped.to_deployment(
@@ -107,6 +107,11 @@ def deployment_name(folder: Path) -> str:
 
 
 def _pool(client: SyncPrefectClient, pool: Pool, limit: int | None) -> None:
+    """Make a pool, or bring it up to date; its limit changes only if one is given."""
+    try:
+        limit = limit or client.read_work_pool(pool.name).concurrency_limit
+    except ObjectNotFound:
+        limit = limit or pool.limit
     wanted = WorkPoolCreate(
         name=pool.name,
         description=pool.description,

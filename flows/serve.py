@@ -47,6 +47,8 @@ def environment(database: str | None = None) -> dict[str, str]:
         wanted[DATABASE] = (
             database if "://" in database else f"sqlite+aiosqlite:///{Path(database).expanduser().absolute()}"
         )
+    url = wanted.get(DATABASE) or os.environ.get(DATABASE, "sqlite+aiosqlite://")
+    wanted["PREFECT_SERVER_DATABASE_DRIVER"] = url.partition("://")[0]  # the URL is masked where settings are shown
     return {name: value for name, value in wanted.items() if name == DATABASE or name not in os.environ}
 
 

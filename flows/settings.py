@@ -41,14 +41,16 @@ class Settings(BaseModel):
     library
         Library folders; the embedded one when empty.
     potential
-        Name or path; None for the default with its fallback.
+        Name or path of a potential; the default with its fallback when none is given.
     relaxation
         Whether to relax at all.
     estimate_pixel_size
         Whether a missing pixel size may be estimated from the best template.
-    planner, max_attempts
-        Who decides after a failed check (``rules``, ``llm``, ``replay:FILE``, ``none``), and how often at most. Which
-        model ``llm`` is, and its key, is no setting of a run: see ``planning.llm.endpoint``.
+    planner
+        Who decides after a failed check: ``rules``, ``llm``, ``replay:FILE`` or ``none``. Which model ``llm`` is, and
+        its key, is no setting of a run: see ``planning.llm.endpoint``.
+    max_attempts
+        Attempts on an image at most.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -57,7 +57,8 @@ class Slot:
         try:
             return self._process().submit(execute, flow_run_id).result()
         except BrokenProcessPool:
-            logger.warning("the process of run %s died", flow_run_id)
+            if self._executor is not None:  # not stopped by us
+                logger.warning("the process of run %s died", flow_run_id)
             self.stop()
             return -signal.SIGKILL
         except Exception as error:  # what the engine could not turn into a state, such as a lost server
@@ -193,7 +194,8 @@ def serve(pools: Sequence[tuple[str, Sequence[str], int]], name: str) -> None:
                 group.start_soon(_work, pool, list(queues), slots, name)
 
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # processes end in order
-    anyio.run(work)
+    with suppress(KeyboardInterrupt):
+        anyio.run(work)
 
 
 async def _work(pool: str, queues: list[str], slots: int, name: str) -> None:

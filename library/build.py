@@ -13,6 +13,7 @@ from library.preparing import Report, prepare
 from library.records import Progress as Progress
 from library.sources import Entry, Refusal, read_source
 from library.table import modalities_of
+from library.workers import HERE, Workers
 from library.writing import commit, locked
 from microscopy.errors import LibraryError
 from microscopy.micrograph import Modality
@@ -27,7 +28,7 @@ def build_library(
     *,
     modalities: Sequence[Modality] = MODALITIES,
     command: str = "automat library build",
-    processes: int = 1,
+    workers: Workers = HERE,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Build a library from published structures and write it to a folder.
@@ -42,8 +43,8 @@ def build_library(
         Fingerprints to store.
     command
         What the manifest says made it.
-    processes
-        Batches of entries worked on at once.
+    workers
+        Who cleans and fingerprints the entries; the library is the same whoever does.
     progress
         Told about each stage.
 
@@ -58,7 +59,7 @@ def build_library(
         If a source cannot be read at all, nothing usable is in them, or the folder cannot be written.
     """
     facts = {"command": command, "parameters": _parameters(sources)}
-    return build_from_entries(_entries(sources), out, modalities, facts, progress, processes)
+    return build_from_entries(_entries(sources), out, modalities, facts, progress, workers)
 
 
 def build_from_entries(
@@ -67,7 +68,7 @@ def build_from_entries(
     modalities: Sequence[Modality],
     facts: Mapping[str, Any],
     progress: Progress | None,
-    processes: int = 1,
+    workers: Workers = HERE,
 ) -> dict[str, Any]:
     """Clean, fingerprint, merge and write entries; ``facts`` join the manifest, which is returned.
 
@@ -77,7 +78,7 @@ def build_from_entries(
         If no entry is usable, or the folder cannot be written.
     """
     with locked(out):
-        rows, report = prepare(entries, modalities or MODALITIES, out / WORK, processes, progress)
+        rows, report = prepare(entries, modalities or MODALITIES, out / WORK, workers, progress)
         if not rows.num_rows:
             shutil.rmtree(out / WORK if (out / MANIFEST).exists() else out, ignore_errors=True)
             raise LibraryError(f"no usable monolayer in the sources: {_reasons(report)}")
@@ -89,13 +90,13 @@ def build_from_entries(
 
 
 def add_to_library(
-    sources: Sequence[str | Path], library: Path, *, processes: int = 1, progress: Progress | None = None
+    sources: Sequence[str | Path], library: Path, *, workers: Workers = HERE, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Add published structures to a library; what it holds already gains another name.
 
     Parameters
     ----------
-    sources, processes, progress
+    sources, workers, progress
         See `build_library`.
     library
         Folder of the library. Its templates are neither cleaned nor fingerprinted again.
@@ -111,7 +112,7 @@ def add_to_library(
         If the folder is no library or is being written, or the sources cannot be read.
     """
     facts = {"command": "automat library add", "parameters": _parameters(sources)}
-    return add_entries(_entries(sources), library, facts, progress, processes)
+    return add_entries(_entries(sources), library, facts, progress, workers)
 
 
 def add_entries(
@@ -119,13 +120,13 @@ def add_entries(
     library: Path,
     facts: Mapping[str, Any],
     progress: Progress | None = None,
-    processes: int = 1,
+    workers: Workers = HERE,
 ) -> dict[str, Any]:
     """Clean, fingerprint, merge and append entries; ``facts`` join what is returned, see `add_to_library`."""
     read_manifest(library)  # a folder that is no library is refused before it is locked
     with locked(library):
         opened = load(library)
-        rows, report = prepare(entries, modalities_of(opened.tables[0]), library / WORK, processes, progress)
+        rows, report = prepare(entries, modalities_of(opened.tables[0]), library / WORK, workers, progress)
         appended = append(library, opened, rows, progress)
         addition = {**facts, **report.facts(), "added": appended.added, "merged": appended.merged}
         if appended.changed:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pymatgen.core import Composition, Structure
+from threadpoolctl import threadpool_limits
 
 from library.build import MODALITIES, Progress, build_from_entries
 from library.decoration import Decoration, Prototype, decorations
 from library.relaxing import MAX_FLATTENING, MAX_STRAIN, OPTIONS, SCALES, SOFT_OPTIONS, relax_decoration
 from library.sources import Entry, Refusal
 from library.work_file import Generated, append, read_generated
+from library.workers import HERE, Workers, completed
 from library.writing import refuse_foreign
 from microscopy.errors import LibraryError
 from models.potentials import Potential, load_potential
@@ -32,6 +36,7 @@ def generate_library(
     *,
     potential: str | None = None,
     elements: Collection[str] | None = None,
+    workers: Workers = HERE,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Relax the decorations of prototypes and write those that are physical as a library.
@@ -47,6 +52,8 @@ def generate_library(
         Name of a potential or path of a checkpoint; None for the embedded ones.
     elements
         Take only decorations of these elements; None for all that the prototypes allow.
+    workers
+        Who relaxes; the library is the same whoever does.
     progress
         Told about each decoration.
 
@@ -68,11 +75,11 @@ def generate_library(
     if not plan:
         only = f" of {', '.join(sorted(elements))} alone" if elements else ""
         raise LibraryError(f"the rules of the {len(prototypes)} prototype(s) allow no decoration{only}")
-    items = list(generate(plan, work_file(out), potential, progress))
+    items = list(generate(plan, work_file(out), potential, progress, workers))
     parameters = generation_parameters(prototypes, potential)
     parameters |= {"prototypes": [p.name for p in prototypes], "elements": sorted(elements) if elements else None}
     facts = {"command": "automat library generate", "parameters": parameters}
-    return write_generated(items, out, facts, source="generated from prototypes", progress=progress)
+    return write_generated(items, out, facts, source="generated from prototypes", progress=progress, workers=workers)
 
 
 def work_file(out: Path) -> Path:
@@ -89,7 +96,11 @@ def all_decorations(prototypes: Iterable[Prototype], elements: Collection[str] |
 
 
 def generate(
-    plan: Sequence[Decoration], work: Path, potential: str | None = None, progress: Progress | None = None
+    plan: Sequence[Decoration],
+    work: Path,
+    potential: str | None = None,
+    progress: Progress | None = None,
+    workers: Workers = HERE,
 ) -> Iterator[Generated]:
     """Yield every decoration relaxed, in order, taking finished ones from `work` and appending new ones.
 
@@ -98,22 +109,34 @@ def generate(
     Raises
     ------
     LibraryError
-        If `work` holds something else than this function's lines.
+        If `work` holds something else than this function's lines, or a relaxation keeps killing its worker.
     """
     finished = {item.key: item for item in read_generated(work)}
-    for number, decoration in enumerate(plan):
-        if progress is not None:
-            progress(decoration.id, number, len(plan))
-        start, soft = decoration.structure(), decoration.prototype.soft
-        chosen = load_potential(potential or (SOFT_POTENTIAL if soft else POTENTIAL))
-        limits = SOFT_OPTIONS if soft else OPTIONS
-        key = _key(start, chosen, limits)
-        item = finished.get(key)
-        if item is None:
-            item = relax_decoration(decoration, start, key, chosen, limits)
-            append(work, item)
-        # The same start may belong to two prototypes under two names.
-        yield replace(item, id=decoration.id, prototype=decoration.prototype.name)
+    keys = [_key(each.structure(), *_means(each, potential)) for each in plan]
+    # The same start may belong to two prototypes under two names.
+    left = {key: each for key, each in zip(keys, plan, strict=True) if key not in finished}
+    begun = len(plan) - len(left)
+    with closing(completed(workers, partial(_relax, potential=potential), left.values())) as made:
+        for number, (_, item) in enumerate(made, begun + 1):
+            finished[item.key] = append(work, item)
+            if progress is not None:
+                progress(item.id, number, len(plan))
+    for key, each in zip(keys, plan, strict=True):
+        yield replace(finished[key], id=each.id, prototype=each.prototype.name)
+
+
+def _relax(decoration: Decoration, potential: str | None) -> Generated:
+    """Relax one decoration, on one thread: sums over another number end in other digits."""
+    chosen, limits = _means(decoration, potential)
+    start = decoration.structure()
+    with threadpool_limits(1):
+        return relax_decoration(decoration, start, _key(start, chosen, limits), chosen, limits)
+
+
+def _means(decoration: Decoration, potential: str | None) -> tuple[Potential, RelaxOptions]:
+    """Return the potential and the limits with which a decoration is relaxed."""
+    soft = decoration.prototype.soft
+    return load_potential(potential or (SOFT_POTENTIAL if soft else POTENTIAL)), SOFT_OPTIONS if soft else OPTIONS
 
 
 def write_generated(
@@ -124,6 +147,7 @@ def write_generated(
     source: str,
     licence: str = "",
     progress: Progress | None = None,
+    workers: Workers = HERE,
 ) -> dict[str, Any]:
     """Write relaxed decorations as a library; see `library.build.build_from_entries`."""
     entries = (
@@ -132,7 +156,7 @@ def write_generated(
         else Entry(item.id, item.structure, source, licence, "", item.prototype)
         for item in items
     )
-    return build_from_entries(entries, out, MODALITIES, facts, progress)
+    return build_from_entries(entries, out, MODALITIES, facts, progress, workers)
 
 
 def generation_parameters(prototypes: Iterable[Prototype], potential: str | None = None) -> dict[str, Any]:

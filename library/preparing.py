@@ -9,17 +9,17 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-import multiprocessing
-import os
-import threading
-from collections import Counter, deque
+import uuid
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from threadpoolctl import threadpool_limits
 
 from library.cleaning import CleaningError, clean
 from library.fingerprint import FINGERPRINT_VERSION, fingerprints
@@ -27,13 +27,12 @@ from library.folder import SCHEMA
 from library.records import Progress, Template
 from library.sources import Entry, Refusal
 from library.table import to_table
+from library.workers import HERE, Workers, completed
+from microscopy.errors import LibraryError
 from microscopy.micrograph import Modality
 
 BATCH = 256
 """Entries of one file: what an interruption costs, a second or two."""
-
-AHEAD = 4
-"""Batches read ahead for each process."""
 
 REPORT = b"automat"
 """Key of a table's metadata under which the counts of its batch are."""
@@ -64,7 +63,7 @@ def prepare(
     entries: Iterable[Entry | Refusal],
     modalities: Sequence[Modality],
     work: Path,
-    processes: int = 1,
+    workers: Workers = HERE,
     progress: Progress | None = None,
 ) -> tuple[pa.Table, Report]:
     """Clean and fingerprint entries; refusals are counted.
@@ -76,9 +75,9 @@ def prepare(
     modalities
         Of the fingerprints.
     work
-        Folder for finished batches, made when absent.
-    processes
-        Batches worked on at once.
+        Folder for finished batches, made when absent; all workers see it at this path.
+    workers
+        Who does it, batch by batch.
     progress
         Told how many entries are done.
 
@@ -88,41 +87,44 @@ def prepare(
         Rows in the order of the entries, memory-mapped, with fingerprints; and the counts.
     """
     work.mkdir(parents=True, exist_ok=True)
+    prepare_one = partial(prepare_batch, modalities=tuple(modalities), work=work.resolve())
+    files: dict[int, Path] = {}
+    done = 0
+    with closing(completed(workers, prepare_one, _batches(entries))) as finished:
+        for place, (file, count) in finished:
+            files[place] = file
+            done += count
+            if progress is not None:
+                progress("clean and fingerprint", done, None)
     report = Report(Counter(), Counter(), {})
     joined = work / "rows.arrow"
-    done = 0
     with pa.OSFile(str(joined), "wb") as sink:
         writer = None
-        for file, count in _prepared(_batches(entries), tuple(modalities), work, processes):
-            with pa.memory_map(str(file)) as source:
-                table = pa.ipc.open_file(source).read_all()
+        for _, file in sorted(files.items()):
+            table = _read(file)
             writer = writer or pa.ipc.new_file(sink, table.schema.remove_metadata())
             writer.write_table(table.replace_schema_metadata(None))
             counts = json.loads(table.schema.metadata[REPORT])
             report = report.merged(
                 Report(Counter(counts["sources"]), Counter(counts["refusals"]), counts["refusal_examples"])
             )
-            done += count
-            if progress is not None:
-                progress("clean and fingerprint", done, None)
         writer = writer or pa.ipc.new_file(sink, _table([], modalities).schema)
         writer.close()
-    with pa.memory_map(str(joined)) as source:
-        return pa.ipc.open_file(source).read_all(), report
+    return _read(joined), report
 
 
-def prepare_batch(items: Sequence[Entry | Refusal], modalities: Sequence[Modality], work: Path) -> Path:
-    """File of one batch, made unless it is there."""
+def prepare_batch(items: Sequence[Entry | Refusal], modalities: Sequence[Modality], work: Path) -> tuple[Path, int]:
+    """File of one batch, made unless it is there, and how many entries it is of."""
     file = work / f"{_key(items, modalities)}.arrow"
-    if file.exists():
-        return file
-    templates, report = clean_all(items)
-    table = _table(templates, modalities).replace_schema_metadata({REPORT: json.dumps(report.facts())})
-    draft = file.with_suffix(".part")
-    with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
-        writer.write_table(table)
-    draft.replace(file)
-    return file
+    if not file.exists():
+        with threadpool_limits(1):  # sums over another number of threads end in other digits
+            templates, report = clean_all(items)
+            table = _table(templates, modalities).replace_schema_metadata({REPORT: json.dumps(report.facts())})
+        draft = work / f"{uuid.uuid4().hex}.part"  # two workers may have the same batch, one of them given up for dead
+        with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+        draft.replace(file)
+    return file, len(items)
 
 
 def clean_all(items: Iterable[Entry | Refusal]) -> tuple[list[Template], Report]:
@@ -171,36 +173,16 @@ def _batches(entries: Iterable[Entry | Refusal]) -> Iterator[list[Entry | Refusa
         yield batch
 
 
-def _prepared(
-    batches: Iterator[list[Entry | Refusal]], modalities: tuple[Modality, ...], work: Path, processes: int
-) -> Iterator[tuple[Path, int]]:
-    """Files of batches in order, and how many entries each is of; a few batches are read ahead."""
-    if processes == 1:
-        for batch in batches:
-            yield prepare_batch(batch, modalities, work), len(batch)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, context, initializer=_end_with_parent) as pool:
-        running: deque[tuple[Future[Path], int]] = deque()
-        for batch in batches:
-            running.append((pool.submit(prepare_batch, batch, modalities, work), len(batch)))
-            if len(running) >= AHEAD * processes:
-                future, count = running.popleft()
-                yield future.result(), count
-        for future, count in running:
-            yield future.result(), count
-
-
-def _end_with_parent() -> None:
-    """End this worker when the process that started it is killed: nobody else would."""
-
-    def wait() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=wait, daemon=True).start()
+def _read(file: Path) -> pa.Table:
+    """Rows of a file, memory-mapped."""
+    try:
+        with pa.memory_map(str(file)) as source:
+            return pa.ipc.open_file(source).read_all()
+    except FileNotFoundError as error:
+        raise LibraryError(
+            f"{file}: a worker wrote it, but it is not here; the folder of the library must be the same one, at the "
+            "same path, on all machines that work on it"
+        ) from error
 
 
 def _key(items: Sequence[Entry | Refusal], modalities: Sequence[Modality]) -> str:

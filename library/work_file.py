@@ -71,20 +71,27 @@ def read_generated(work: Path) -> Sequence[Generated]:
     return items
 
 
-def append(work: Path, item: Generated) -> None:
+def append(work: Path, item: Generated) -> Generated:
     """Add a finished decoration to a work file, which is made when missing, with its folder.
+
+    Returns
+    -------
+    Generated
+        What `read_generated` will say of it: an interruption alters no digit.
 
     Raises
     ------
     LibraryError
         If it cannot be written.
     """
+    line = json.dumps(_to_json(item))
     try:
         work.parent.mkdir(parents=True, exist_ok=True)
         with work.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(_to_json(item)) + "\n")
+            stream.write(line + "\n")
     except OSError as error:
         raise LibraryError(f"{work}: cannot be written ({error.strerror})") from error
+    return _from_json(json.loads(line))
 
 
 def _to_json(item: Generated) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def relax(reconstruction: Ref, potential: PotentialRef, options: RelaxOptions) -
     """Relax the symmetrised crystal and give its energies."""
     from models import formation, potentials
 
-    return formation.relax(load(reconstruction).symmetrised, potentials.load_potential(potential.wanted), options)
+    loaded = potentials.load_potential(potential.wanted, "auto")
+    return formation.relax(load(reconstruction).symmetrised, loaded, options)
 
 
 @step("verify")

@@ -120,7 +120,9 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Science:
     monkeypatch.setattr(
         potentials,
         "load_potential",
-        lambda name=None: SimpleNamespace(name=name or "SevenNet-0", checkpoint=fake.checkpoint, fallback=""),
+        lambda name=None, device="cpu": SimpleNamespace(
+            name=name or "SevenNet-0", checkpoint=fake.checkpoint, fallback=""
+        ),
     )
     monkeypatch.setattr(overlay, "overlay_png", lambda *_, **__: b"png")
     monkeypatch.setattr(report, "render_report", lambda result, **_: f"<p>{result.image.path}</p>")

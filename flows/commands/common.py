@@ -47,6 +47,13 @@ def settings_of(config: Path | None, overrides: dict[str, Any]) -> Any:
         arguments.usage(str(error))
 
 
+WorkerCount = Annotated[int, typer.Option("--workers", "--processes", help="Pieces of work done at once.", min=1)]
+RunnerName = Annotated[str, typer.Option("--runner", help="Processes of this machine: process; or dask.")]
+Scheduler = Annotated[
+    str | None, typer.Option("--scheduler", help="Address of a Dask cluster that is there, with its own workers.")
+]
+
+
 def print_json(document: Any) -> None:
     """Print one document on one line of stdout."""
     print(json.dumps(document, ensure_ascii=False, default=str), flush=True)

@@ -15,6 +15,9 @@ from flows.commands.common import (
     Libraries,
     ModalityName,
     PixelSize,
+    RunnerName,
+    Scheduler,
+    WorkerCount,
     one_line_errors,
     print_json,
     quiet_stdout,
@@ -31,23 +34,27 @@ app.command("generate")(generate)
 Sources = Annotated[
     list[str], typer.Argument(help="Databases, structure files, folders of them, or optimade:… (docs/sources.md).")
 ]
-Processes = Annotated[int, typer.Option(help="Batches of structures worked on at once.", min=1)]
 
 
 @app.command("build")
 def library_build(
     sources: Sources,
     out: Annotated[Path, typer.Option("--out", help="Folder of the library.")],
-    processes: Processes = 1,
+    workers: WorkerCount = 1,
+    runner: RunnerName = "process",
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:
     """Build a library from published structures; run again after an interruption, it goes on."""
+    from flows import cluster
     from flows.terminal import show_library, watching
     from library.build import build_library
     from library.store import Library
 
+    arguments.runner(runner)
     with one_line_errors(), quiet_stdout(), watching() as watch:
-        manifest = build_library(sources, out, processes=processes, progress=watch.count)
+        team = cluster.workers(workers, runner, scheduler)
+        manifest = build_library(sources, out, workers=team, progress=watch.count)
     if as_json:
         print_json(manifest)
     else:
@@ -58,15 +65,20 @@ def library_build(
 def library_add(
     sources: Sources,
     library: Annotated[Path, typer.Option("--library", help="Folder of the library that grows.")],
-    processes: Processes = 1,
+    workers: WorkerCount = 1,
+    runner: RunnerName = "process",
+    scheduler: Scheduler = None,
     as_json: Json = False,
 ) -> None:
     """Add published structures to a library; run again after an interruption, it goes on."""
+    from flows import cluster
     from flows.terminal import show_addition, watching
     from library.build import add_to_library
 
+    arguments.runner(runner)
     with one_line_errors(), quiet_stdout(), watching() as watch:
-        addition = add_to_library(sources, library, processes=processes, progress=watch.count)
+        team = cluster.workers(workers, runner, scheduler)
+        addition = add_to_library(sources, library, workers=team, progress=watch.count)
     if as_json:
         print_json(addition)
     else:

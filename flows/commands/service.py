@@ -47,7 +47,9 @@ def serve(
 
 
 def deploy(
-    gpus: Annotated[int, typer.Option(help="Denoising and relaxation runs at a time.", min=1)] = 1,
+    gpus: Annotated[
+        int | None, typer.Option(help="Denoising and relaxation runs at a time; at first 1, then as it was.", min=1)
+    ] = None,
 ) -> None:
     """Tell the Prefect server about work pools, limits, deployments and crashed runs. May be repeated."""
     with one_line_errors(), connected():

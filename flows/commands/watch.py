@@ -114,12 +114,10 @@ def _watch(root: Path, results: Path, interval: timedelta, workers: int, setting
         pools: list[tuple[str, tuple[str, ...], int]] = [(WATCH.name, (), 1)]
         if workers:
             pools.append((FLOW.name, (), workers))
-        try:
-            serve(pools, f"watch-{name}")
-        except KeyboardInterrupt:
-            with suppress(Exception):  # a server that is gone has no schedule to pause
-                paused(name)
-            typer.echo("automat: stopped", err=True)
+        serve(pools, f"watch-{name}")
+        with suppress(Exception):  # a server that is gone has no schedule to pause
+            paused(name)
+        typer.echo("automat: stopped", err=True)
 
 
 @contextmanager

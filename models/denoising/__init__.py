@@ -52,7 +52,7 @@ class DenoiseOptions:
     Attributes
     ----------
     expert
-        One of `NAMES`.
+        ``auto``, ``classical``, ``moe``, or one expert alone (`NAMES`).
     strength
         Scales what the expert takes noise to be; positive, 1 as measured.
     """

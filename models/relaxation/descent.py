@@ -46,8 +46,10 @@ class RelaxOptions:
     ----------
     max_force
         eV/Å; convergence limit on each site's force and on the in-plane virial per atom (eV).
-    max_steps, max_seconds
-        Optimiser steps and wall-clock seconds, whichever ends first; time is checked at every step.
+    max_steps
+        Optimiser steps at most.
+    max_seconds
+        Wall-clock seconds at most, checked at every step.
     keep_symmetry
         Project forces and stress onto the symmetry of the structure as it came (`SYMMETRY_TOLERANCE`).
     heights

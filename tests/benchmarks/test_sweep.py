@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from distributed import LocalCluster
 from monolayers import MONOLAYERS
 from prefect.task_runners import ThreadPoolTaskRunner
 
@@ -21,6 +22,8 @@ from benchmarks import sweep
 from benchmarks.cases import Case, Question
 from benchmarks.materials import Material
 from benchmarks.results import Plan, energies, pending, records, write_plan
+
+task_runner = sweep._task_runner
 
 
 @pytest.fixture
@@ -46,8 +49,12 @@ def measured(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     monkeypatch.setattr(sweep, "evaluate", evaluate)
     monkeypatch.setattr(sweep, "floor", lambda material, potential: {"material": material.id, "formation": -1.0})
-    monkeypatch.setattr(sweep, "_task_runner", lambda runner, workers: ThreadPoolTaskRunner(max_workers=workers))
+    monkeypatch.setattr(sweep, "_task_runner", _threads)
     return calls
+
+
+def _threads(runner: str, workers: int, scheduler: str | None) -> Any:
+    return ThreadPoolTaskRunner(max_workers=workers)
 
 
 @pytest.mark.prefect
@@ -91,10 +98,24 @@ def test_a_run_that_is_stopped_does_not_wait_for_what_is_queued(
     many = replace(plan, cases={case.key: case for case in cases})
     write_plan(tmp_path, many)
     monkeypatch.setattr(sweep, "evaluate", evaluate)
-    monkeypatch.setattr(sweep, "_task_runner", lambda runner, workers: ThreadPoolTaskRunner(max_workers=1))
+    monkeypatch.setattr(sweep, "_task_runner", lambda runner, workers, scheduler: ThreadPoolTaskRunner(max_workers=1))
     with pytest.raises(KeyboardInterrupt):
         sweep.run(many, tmp_path, 1, "process", stop)
     assert 1 <= len(begun) < len(cases)
+
+
+@pytest.mark.prefect
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # distributed leaves sockets to the collector
+def test_a_cluster_that_is_there_measures_the_same(
+    plan: Plan, measured: Counter[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(sweep, "_task_runner", task_runner)
+    with LocalCluster(n_workers=1, threads_per_worker=2, processes=False, dashboard_address="127.0.0.1:0") as there:
+        sweep.run(plan, tmp_path, 1, "process", lambda _: None, there.scheduler_address)
+    errors = {each["case"]["material"]: each.get("error") for each in records(tmp_path, plan)}
+    assert (errors["graphene"], errors["h-BN"]) == (None, None)
+    assert "killed" in str(errors["CrI3"])
+    assert list(energies(tmp_path, plan)) == ["h-BN"]
 
 
 def command(out: Path, *more: str) -> list[str]:

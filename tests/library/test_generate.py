@@ -141,7 +141,7 @@ def test_one_small_file_becomes_templates(tmp_path, example, monkeypatch):
     bonds = template.structure.distance_matrix
     assert np.sort(bonds, axis=1)[:, 1:3] == pytest.approx(BOND, rel=0.02)
     assert manifest["parameters"]["prototypes"] == ["biphenylene"]
-    assert told[0] == ("biphenylene:C", 0, 1)
+    assert told[0] == ("biphenylene:C", 1, 1)
     assert len(read_generated(work_file(tmp_path / "out"))) == 1
 
 

@@ -6,6 +6,7 @@ from library import preparing
 from library.preparing import clean_all, prepare
 from library.sources import Entry, Refusal
 from library.table import patterns_of
+from microscopy.errors import LibraryError
 from microscopy.micrograph import Modality
 
 MODALITIES = (Modality.IDPC,)
@@ -68,8 +69,7 @@ def test_nothing_gives_an_empty_table(tmp_path):
     assert not report.sources
 
 
-@pytest.mark.slow
-def test_two_processes_make_the_same_rows(tmp_path):
-    one, _ = prepare(entries(10), MODALITIES, tmp_path / "one")
-    two, _ = prepare(entries(10), MODALITIES, tmp_path / "two", processes=2)
-    assert one.equals(two)
+def test_a_folder_that_the_workers_do_not_share_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "prepare_batch", lambda items, modalities, work: (work / "elsewhere", len(items)))
+    with pytest.raises(LibraryError, match="the same one, at the same path"):
+        prepare(entries(3), MODALITIES, tmp_path)

@@ -1,0 +1,1 @@
+"""What more workers gain, and what a micrograph costs: ``python -m benchmarks.scaling``."""
