@@ -50,7 +50,7 @@ def _truncated(path: Path) -> None:
 
 def _no_numpy(path: Path) -> None:
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("x.npy", b"no array")
+        archive.writestr(zipfile.ZipInfo("x.npy"), b"no array")
 
 
 BAD: dict[str, Callable[[Path], object]] = {
