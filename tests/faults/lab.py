@@ -200,9 +200,14 @@ class Disk:
         self.real = done.returncode == 0
 
     def fill(self) -> None:
-        free = shutil.disk_usage(self.folder).free
+        """Take whatever is left, while others write."""
         with (self.folder / "ballast").open("wb") as stream:
-            os.posix_fallocate(stream.fileno(), 0, free)
+            size = 0
+            for step in (64 << 20, 1 << 20, 4096):
+                with suppress(OSError):
+                    while True:
+                        os.posix_fallocate(stream.fileno(), size, step)
+                        size += step
 
     def free(self) -> None:
         (self.folder / "ballast").unlink()
