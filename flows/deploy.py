@@ -16,6 +16,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import StateType
 from prefect.types.entrypoint import EntrypointType
 
+from flows.artifacts import code, ledger_key, progress_key
 from flows.drop import drop_folder, reconstruct_dropped
 from flows.placement import run_step
 from flows.topology import DEPLOYMENT, FLOW, GPU, POOLS, STEPS, WATCH, WORKER_TYPE
@@ -81,10 +82,21 @@ def schedule(name: str, every: timedelta, parameters: dict[str, Any]) -> UUID:
         parameters=parameters,
         work_pool_name=WATCH.name,
         concurrency_limit=ConcurrencyLimitConfig(limit=1, collision_strategy=ConcurrencyLimitStrategy.CANCEL_NEW),
-        description=f"Looks for new micrographs in {parameters['folder']}.",
+        description=_description(parameters["folder"], parameters["out"]),
         tags=["automat", "watch"],
         **MODULE,
     ).apply()
+
+
+def _description(folder: str, out: str) -> str:
+    """What there is to see of a drop folder; the links are relative to the page of a deployment."""
+    name = Path(folder).name
+    return (
+        f"Looks for new micrographs in {code(folder)}; results are in {code(out)}.\n\n"
+        f"[Progress](../../artifacts/key/{progress_key(name)}), "
+        f"[latest micrographs](../../artifacts/key/{ledger_key(name)}), "
+        "[all micrographs](../../artifacts), [their runs](../../runs?tags=drop)"
+    )
 
 
 def deployment_name(folder: Path) -> str:

@@ -28,6 +28,7 @@ from intake.places import LEDGER, shown
 from intake.records import State
 from microscopy.errors import AutoMatError
 from microscopy.readers import digest
+from planning.records import Status
 from reporting import words
 from tasks.assembly import failure
 
@@ -68,7 +69,8 @@ def reconstruct_dropped(
     Returns
     -------
     State
-        Completed with the verdict, failed with the reason, or crashed if the machine is to blame: then it is run again.
+        Completed and named after the verdict, failed with the reason, or crashed if the machine is to blame: then it is
+        run again.
     """
     folder = Path(out)
     document = finished(folder, key)
@@ -78,10 +80,10 @@ def reconstruct_dropped(
             if document.get("again"):
                 return Crashed(message=document["reason"])
             finish(folder, key, document)
-    _tag(document["status"])
-    if document["status"] == "failed":
+    _tag(document)
+    if document["status"] == Status.FAILED:
         return Failed(message=document["reason"])
-    return Completed(message=_summary(document))
+    return Completed(name=str(document["status"]).capitalize(), message=_summary(document, folder))
 
 
 @flow(name="drop-folder", flow_run_name="{folder}", validate_parameters=False)
@@ -165,17 +167,20 @@ def _told(done: Pass) -> str:
     return "; ".join([*parts, *done.trouble, f"in all {', '.join(there) or 'nothing'}"])
 
 
-def _summary(document: dict[str, Any]) -> str:
-    parts = [words.formula(document["formula"])] if document.get("formula") else []
-    if document.get("confidence") is not None:
-        parts.append(f"{100 * document['confidence']:.0f} %")
-    return f"{document['status']}: {', '.join(parts)}" if parts else f"{document['status']}: {document['reason']}"
+def _summary(document: dict[str, Any], out: Path) -> str:
+    """One line: the answer, or why there is none, and where to read about it."""
+    answer = document["reason"] or "no reason was recorded"
+    if document.get("formula") and document["status"] != Status.REJECTED:
+        sure = words.percent(document["confidence"]).replace("\N{NO-BREAK SPACE}", " ")  # logs would spell it out
+        answer = f"{words.formula(document['formula'])}, {sure}"
+    return f"{answer}; see {shown(str(out / document['folder']))}" if document.get("folder") else answer
 
 
-def _tag(status: str) -> None:
-    """Mark the run with its verdict, so that the Prefect UI can filter by it."""
+def _tag(document: dict[str, Any]) -> None:
+    """Mark the run with its verdict, and with what was found, so that the Prefect UI can filter by both."""
     id = flow_run.get_id()
     if id is None:
         return
+    found = {document["formula"]} if document.get("formula") and document["status"] != Status.REJECTED else set()
     with get_client(sync_client=True) as client:
-        client.update_flow_run(id, tags=sorted({*flow_run.get_tags(), status}))
+        client.update_flow_run(id, tags=sorted({*flow_run.get_tags(), document["status"], *found}))

@@ -67,6 +67,7 @@ def step(name: str) -> Callable[[Callable[..., Any]], Task[..., Ref]]:
 
         make = task(
             name=name,
+            task_run_name=name,
             cache_key_fn=cache_key(name),
             persist_result=True,
             result_serializer="json",

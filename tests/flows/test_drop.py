@@ -103,8 +103,9 @@ def test_a_dropped_file_is_reconstructed_once_with_what_its_folder_says(started:
     result = json.loads((out_of(started) / str(content.folder) / "result.json").read_text())
     assert result["image"]["elements"] == ["Se", "Sn"]
     run = flow_run(content.run_id)
-    assert run.state.message.startswith("accepted: ")
-    assert "accepted" in run.tags
+    assert run.state.name == "Accepted"
+    assert run.state.message == f"MoS₂, 93 %; see {out_of(started) / str(content.folder)}"
+    assert {"accepted", "MoS2"} <= set(run.tags)
 
     science.spent()
     (started / "copy.npy").write_bytes((started / "flake.npy").read_bytes())

@@ -274,10 +274,12 @@ def test_the_run_is_shown_in_prefect(science: Science, image: Path, tmp_path: Pa
     assert {"automat", "Mo", "S"} <= set(flow_run.tags)
     assert flow_run.state is not None
     assert flow_run.state.is_completed()
-    mine = {each["type"]: each for each in artifacts if each["flow_run_id"] == str(flow_run.id)}
-    assert set(mine) == {"image", "table", "markdown"}
-    assert len(mine["image"]["data"]) <= 64 * 1024
-    assert any(row["quantity"] == "formula" and row["value"] == "MoS2" for row in json.loads(mine["table"]["data"]))
+    (shown,) = [each for each in artifacts if each["flow_run_id"] == str(flow_run.id)]
+    assert shown["key"].startswith("flake-07-npy-")
+    assert "data:image/png;base64," in shown["description"]
+    assert "**MoS₂**: accepted" in shown["description"]
+    assert "| Formula | MoS₂ |" in shown["data"]
+    assert "report.html`" in shown["data"]
 
 
 def test_a_failed_run_is_shown_as_failed(science: Science, image: Path, tmp_path: Path) -> None:
