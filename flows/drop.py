@@ -8,8 +8,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.exceptions import PrefectException
 from prefect.runtime import flow_run
 from prefect.states import Completed, Crashed, Failed
 from prefect.states import State as RunResult
@@ -141,6 +143,9 @@ def _reconstruct(
 
 
 def _machine_to_blame(error: BaseException | None) -> bool:
+    """Whether the disk, the memory or Prefect's server failed, and not the analysis of the micrograph."""
+    if isinstance(error, httpx.HTTPError | PrefectException):  # not wrapped: no step of ours asked
+        return True
     while error is not None:
         if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in PASSING):
             return True

@@ -149,6 +149,7 @@ def _wait(client: SyncPrefectClient, id: UUID, key: str) -> State[Any] | None:
         elif held(cache_folder(), key):
             alive = now
         elif now - alive > LOST:
+            _withdraw(client, id)  # it would keep others out of its pool
             return None
         time.sleep(POLL)
 

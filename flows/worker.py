@@ -14,8 +14,8 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Sequence
-from concurrent.futures import CancelledError, ProcessPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing import connection, get_context, parent_process
@@ -55,7 +55,7 @@ class Slot:
     def run(self, flow_run_id: str) -> int:
         """Run a flow run to its end, in the process; returns 0, or what to report a crash with."""
         try:
-            return self._process().submit(execute, flow_run_id).result()
+            return self._submit(execute, flow_run_id).result()
         except BrokenProcessPool:
             if self._executor is not None:  # not stopped by us
                 logger.warning("the process of run %s died", flow_run_id)
@@ -68,7 +68,7 @@ class Slot:
     def warm(self) -> None:
         """Start the process and wait until it is ready."""
         with suppress(BrokenProcessPool, CancelledError):  # stopped meanwhile
-            self._process().submit(os.getpid).result()
+            self._submit(os.getpid).result()
 
     def stop(self) -> None:
         """End the process at once, with whatever it runs."""
@@ -79,6 +79,14 @@ class Slot:
         for process in list((executor._processes or {}).values()):
             process.kill()
         executor.shutdown(wait=False, cancel_futures=True)
+
+    def _submit(self, function: Callable[..., int], *arguments: str) -> Future[int]:
+        """Give the process something to do; one that has died since is replaced before it costs a run."""
+        try:
+            return self._process().submit(function, *arguments)
+        except BrokenProcessPool:
+            self.stop()
+            return self._process().submit(function, *arguments)
 
     def _process(self) -> ProcessPoolExecutor:
         with self._lock:

@@ -147,8 +147,26 @@ def _hdf5_flavour(path: Path) -> Format:
     from rsciio.emd import _api as emd
 
     with h5py.File(path, "r") as file:
+        if other := _elsewhere(file):
+            raise ReadError(f"{path}: {other} is in another file, which is not read; save everything in one")
         if file.attrs.get("file_format") == "HyperSpy" or "Experiments" in file:
             return HSPY
         if "Version" in file and "Data" in file and emd.is_EMD_Velox(file):
             return VELOX
         return NCEM if emd.is_EMD_NCEM(file) else HDF5
+
+
+def _elsewhere(file: Any) -> str | None:
+    """Name of a part of an HDF5 file that would be read from another one, which may be any of this machine."""
+    import h5py
+
+    def linked(name: str, link: Any) -> str | None:
+        return name if isinstance(link, h5py.ExternalLink) else None
+
+    def stored(name: str, node: Any) -> str | None:
+        if not isinstance(node, h5py.Dataset):
+            return None
+        virtual = node.is_virtual and any(source.file_name != "." for source in node.virtual_sources())
+        return name if node.external or virtual else None
+
+    return file.visititems_links(linked) or file.visititems(stored)

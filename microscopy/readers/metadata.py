@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,8 @@ def plain(tree: Mapping[Any, Any]) -> dict[str, Any]:
 def _plain(value: Any, depth: int, budget: list[int]) -> Any:
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, Enum):  # tifffile's tags are integers that remember their class
+        value = value.value
     if isinstance(value, bytes):
         value = value.decode("utf-8", errors="replace")
     if value is None or isinstance(value, bool | int):

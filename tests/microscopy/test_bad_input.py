@@ -7,6 +7,7 @@ import shutil
 import tracemalloc
 import warnings
 import zipfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -283,3 +284,30 @@ def test_reading_leaves_the_file_alone(tmp_path: Path) -> None:
         read_micrograph(path)
         assert path.read_bytes() == before
     shutil.rmtree(tmp_path)
+
+
+def _external(path: Path, secret: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("image", (80, 90), "<f4", external=[(str(secret), 0, h5py.h5f.UNLIMITED)])
+
+
+def _external_link(path: Path, secret: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file["image"] = h5py.ExternalLink(str(secret), "/image")
+
+
+def _virtual(path: Path, secret: Path) -> None:
+    layout = h5py.VirtualLayout((80, 90), "<f4")
+    layout[...] = h5py.VirtualSource(str(secret), "image", (80, 90))
+    with h5py.File(path, "w") as file:
+        file.create_virtual_dataset("image", layout)
+
+
+@pytest.mark.parametrize("make", [_external, _external_link, _virtual])
+def test_an_hdf5_file_cannot_have_other_files_read(make: Callable[[Path, Path], None], tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    with h5py.File(secret, "w") as file:
+        file["image"] = np.random.default_rng(0).random((80, 90), dtype=np.float32)
+    make(tmp_path / "x.h5", secret)
+    with pytest.raises(ReadError, match="image is in another file, which is not read"):
+        read_micrograph(tmp_path / "x.h5")

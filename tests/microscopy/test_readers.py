@@ -64,6 +64,13 @@ def test_calibrated_formats_keep_pixels_and_both_pixel_sizes(tmp_path: Path, nam
     assert micrograph.pixel_size_source == "file"
     assert any("not square" in notice for notice in micrograph.notices)
     json.dumps(micrograph.metadata, allow_nan=False)
+    assert _classes(micrograph.metadata) <= {str, int, float, bool, type(None)}  # no enumerations of a reader's
+
+
+def _classes(value: object) -> set[type]:
+    if isinstance(value, dict):
+        return {kind for each in value.values() for kind in _classes(each)}
+    return {kind for each in value for kind in _classes(each)} if isinstance(value, list) else {type(value)}
 
 
 def _hdf5(path: Path) -> Path:
