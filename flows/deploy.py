@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,11 +11,19 @@ from uuid import UUID
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
+from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
-from prefect.states import StateType
+from prefect.states import Crashed, StateType
 from prefect.types.entrypoint import EntrypointType
 
 from flows.artifacts import code, ledger_key, progress_key
@@ -100,10 +110,42 @@ def _description(folder: str, out: str) -> str:
 
 
 def deployment_name(folder: Path) -> str:
-    """Name of the deployment that watches a folder: its name, made fit for a URL."""
+    """Name of the deployment that watches a folder: the name of that, made fit for a URL; namesakes get a digest."""
     from reporting.files import safe_stem
 
-    return safe_stem(f"{folder.name or 'drop'}.").replace(" ", "-").replace("%", "-")
+    name = safe_stem(f"{folder.name or 'drop'}.").replace(" ", "-").replace("%", "-")
+    with get_client(sync_client=True) as client:
+        present = _deployment(client, name)
+    if present is None or present.parameters.get("folder") == str(folder):
+        return name
+    return f"{name}-{hashlib.sha256(os.fsencode(folder)).hexdigest()[:4]}"
+
+
+def crash_leftovers(*names: str) -> None:
+    """Declare the open runs of some deployments dead: whoever made them was killed, and they would hold their slots.
+
+    For the one who knows: nobody else works for these deployments.
+    """
+    with get_client(sync_client=True) as client:
+        ids = [found.id for name in names if (found := _deployment(client, name, flow=None))]
+        if not ids:
+            return
+        open_ones = FlowRunFilterState(
+            type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING, StateType.CANCELLING])
+        )
+        runs = client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=open_ones),
+            deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=ids)),
+        )
+        for run in runs:
+            client.set_flow_run_state(run.id, Crashed(message="its process was killed"), force=True)
+
+
+def _deployment(client: SyncPrefectClient, name: str, flow: str | None = "drop-folder") -> DeploymentResponse | None:
+    try:
+        return client.read_deployment_by_name(f"{flow}/{name}" if flow else name)
+    except ObjectNotFound:
+        return None
 
 
 def _pool(client: SyncPrefectClient, pool: Pool, limit: int | None) -> None:

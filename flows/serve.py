@@ -38,7 +38,6 @@ def environment(database: str | None = None) -> dict[str, str]:
         "PREFECT_SERVER_UI_API_URL": "/api",  # as the browser sees it: at any port, by any name of this machine
         "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT3M",  # an hour of passes to come hides the runs
         "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "3600",  # to wait for a free worker is not to be late
-        "PREFECT_SERVER_DATABASE_TIMEOUT": "60",  # of SQLite's lock: on a busy machine ten seconds are too short
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_LOGGING_COLORS": "false",
         "DO_NOT_TRACK": "1",

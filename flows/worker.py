@@ -201,6 +201,7 @@ def serve(pools: Sequence[tuple[str, Sequence[str], int]], name: str) -> None:
             for pool, queues, slots in pools:
                 group.start_soon(_work, pool, list(queues), slots, name)
 
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))  # processes end in order
     with suppress(KeyboardInterrupt):
         anyio.run(work)

@@ -86,14 +86,17 @@ def watch(
         planner=planner,
         no_relax=no_relax,
     )
+    own = not os.environ.get("PREFECT_API_URL")
     with one_line_errors(), _server(port) as ui:
         check_places(root, results)
         settings = settings_of(config, overrides)
-        _watch(root, results, interval, workers, settings.model_dump(mode="json"), ui)
+        _watch(root, results, interval, workers, settings.model_dump(mode="json"), ui, own)
 
 
-def _watch(root: Path, results: Path, interval: timedelta, workers: int, settings: dict[str, Any], ui: str) -> None:
-    from flows.deploy import deploy, deployment_name, paused, schedule
+def _watch(
+    root: Path, results: Path, interval: timedelta, workers: int, settings: dict[str, Any], ui: str, own: bool
+) -> None:
+    from flows.deploy import crash_leftovers, deploy, deployment_name, paused, schedule
     from flows.topology import FLOW, WATCH
     from flows.worker import serve
     from intake.claims import only_watcher
@@ -106,6 +109,8 @@ def _watch(root: Path, results: Path, interval: timedelta, workers: int, setting
         Ledger(results / LEDGER, root=root).close()  # refuses the ledger of another folder before anything runs
         deploy()
         name = deployment_name(root)
+        # Whoever had the lock before may have been killed; and a server of our own has no other workers.
+        crash_leftovers(f"drop-folder/{name}", *(["reconstruct-file/automat"] if own else []))
         places = {"folder": str(root), "out": str(results)}
         schedule(name, interval, {**places, "settings": settings, "in_flight": IN_FLIGHT, "settle": SETTLE})
         typer.echo(f"Watching {root} every {interval.seconds} s; results in {results}", err=True)

@@ -15,9 +15,10 @@ from canned import Science
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import MissingResult
+from prefect.states import Running
 
 from flows import submission
-from flows.deploy import deploy, deployment_name, paused, schedule
+from flows.deploy import crash_leftovers, deploy, deployment_name, paused, schedule
 from flows.drop import QUIET, drop_folder, reconstruct_dropped
 from flows.settings import load_settings
 from flows.worker import execute
@@ -236,3 +237,24 @@ def test_a_schedule_can_be_set_again_and_paused(deployed: None, tmp_path: Path) 
 )
 def test_a_deployment_is_named_after_its_folder(folder: str, name: str) -> None:
     assert deployment_name(Path(folder)) == name
+
+
+def test_a_namesake_gets_a_deployment_of_its_own(deployed: None, tmp_path: Path) -> None:
+    first, second = tmp_path / "a" / "twins", tmp_path / "b" / "twins"
+    others = {"out": str(tmp_path), "settings": SETTINGS, "in_flight": 1, "settle": 0.0}
+    schedule(deployment_name(first), timedelta(seconds=30), {"folder": str(first), **others})
+    assert deployment_name(first) == "twins"
+    assert deployment_name(second) != "twins"
+    assert deployment_name(second).startswith("twins-")
+    paused("twins")
+
+
+def test_runs_of_a_watcher_that_was_killed_are_declared_dead(started: Path) -> None:
+    (content,) = contents(started)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(content.run_id, Running(), force=True)  # type: ignore[arg-type]
+    crash_leftovers("reconstruct-file/automat", "drop-folder/never-there")
+    assert flow_run(content.run_id).state.is_crashed()
+    look(started)
+    (content,) = contents(started)
+    assert (content.state, content.attempt) == (State.WAITING, 1)
