@@ -27,7 +27,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.document import put
 from intake.errors import IntakeError
 from intake.ledger import Ledger
 from intake.places import LEDGER
@@ -77,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = _table(rows, max(loads))
     print(text)
     if options.document:
+        from benchmarks.document import put  # imports Prefect, which a child sets up first
+
         put(options.document, TITLE, text)
     return 0
 

@@ -168,7 +168,7 @@ class Database:
         if os.getuid() == 0:
             command = ["runuser", "-u", "postgres", "--", *command]
         # The server that pg_ctl starts would keep a pipe open: what it says goes into a file.
-        said = self.folder.with_name("database.log")
+        said = self.folder.with_name("logs") / "database.log"
         with said.open("ab") as log:
             done = subprocess.run(
                 command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=False

@@ -67,6 +67,8 @@ def test_poison_is_refused_and_the_queue_moves_on() -> None:
         lab.start()
         until(lambda: lab.settled(count), "every file has its end", 900)
 
+        memory = {each.pid: peak(each.pid) for part in (*lab.workers, lab.watcher) for each in part.processes()}
+        print("megabytes at most:", sorted(round(each) for each in memory.values()))
         files, contents = lab.files(), lab.contents()
         for name in poison.REFUSED:
             state, reason, _ = files[name]
@@ -86,8 +88,6 @@ def test_poison_is_refused_and_the_queue_moves_on() -> None:
         assert not [name for name in (lab.folder / "tmp").iterdir() if "unpickled" in name.name]
         for path in lab.out.iterdir():
             assert path.name.isprintable()
-        memory = {each.pid: peak(each.pid) for part in (*lab.workers, lab.watcher) for each in part.processes()}
-        print("megabytes at most:", sorted(round(each) for each in memory.values()))
         assert max(memory.values()) < MOST
 
         told = lab.automat("status", str(lab.out), "--last", "0").stdout
