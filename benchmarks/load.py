@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     loads = [os.getloadavg()[0]]
     rows = _flow(options.files, options.single, options.workers)
     loads.append(os.getloadavg()[0])
+    print(*(f"{what}: {value}" for what, value in rows), sep="\n", flush=True)
     rows += _one_process(options.runs)
     loads.append(os.getloadavg()[0])
     text = _table(rows, max(loads))
