@@ -19,8 +19,8 @@ from intake.records import State
 pytestmark = pytest.mark.slow
 
 GOOD = 4
-MOST = 2500
-"""Megabytes of memory that a process may have had at most; without any poison it is about 900."""
+MOST = 1500
+"""Megabytes of memory that a process may have had at most; ordinary images take about 500."""
 
 
 def fill(drop: Path) -> int:
