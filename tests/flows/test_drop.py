@@ -15,7 +15,7 @@ from canned import Science
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import MissingResult
-from prefect.states import Running
+from prefect.states import Pending, Running
 
 from flows import submission
 from flows.deploy import crash_leftovers, deploy, deployment_name, paused, schedule
@@ -258,3 +258,22 @@ def test_runs_of_a_watcher_that_was_killed_are_declared_dead(started: Path) -> N
     look(started)
     (content,) = contents(started)
     assert (content.state, content.attempt) == (State.WAITING, 1)
+
+
+def test_a_pass_of_a_watcher_that_was_killed_keeps_no_other_out(deployed: None, tmp_path: Path) -> None:
+    parameters = {"folder": str(tmp_path), "out": str(tmp_path), "settings": SETTINGS, "in_flight": 1, "settle": 0.0}
+    id = schedule("again", timedelta(seconds=30), parameters)
+
+    def begun() -> bool:
+        run = client.create_flow_run_from_deployment(id)
+        client.set_flow_run_state(run.id, Pending())
+        taken = bool(client.read_flow_run(run.id).state.is_pending())  # type: ignore[union-attr]
+        if taken:
+            client.set_flow_run_state(run.id, Running())
+        return taken
+
+    with get_client(sync_client=True) as client:
+        assert begun()
+        assert not begun()
+        crash_leftovers("drop-folder/again")
+        assert begun()
