@@ -18,7 +18,8 @@ from flows.server import OrchestrationError, Orchestrator, client_environment
 pytestmark = pytest.mark.prefect
 
 PAUSING = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, ignore it
 from microscopy import readers
 def read(path, options):
     import os

@@ -34,9 +34,20 @@ def client() -> Iterator[Any]:
         yield client
 
 
+@pytest.fixture(autouse=True)
+def _bare(client: Any) -> None:
+    """Other tests share the server and deploy to it."""
+    for deployment in client.read_deployments():
+        client.delete_deployment(deployment.id)
+    for pool in client.read_work_pools():
+        client.delete_work_pool(pool.name)
+    for automation in client.read_automations():
+        client.delete_automation(automation.id)
+
+
 @pytest.fixture
-def lab(client: Any) -> Iterator[Any]:
-    """Work pools, deployments and the automation, as ``automat deploy`` makes them; removed afterwards."""
+def lab(client: Any) -> Any:
+    """Work pools, deployments and the automation, as ``automat deploy`` makes them."""
     from prefect.client.schemas.actions import DeploymentScheduleCreate, WorkPoolCreate
     from prefect.client.schemas.schedules import IntervalSchedule
     from prefect.events.actions import ChangeFlowRunState
@@ -60,13 +71,8 @@ def lab(client: Any) -> Iterator[Any]:
         within=timedelta(days=9),
     )
     actions = [ChangeFlowRunState(state=StateType.CRASHED)]
-    automation = client.create_automation(AutomationCore(name="crash", trigger=trigger, actions=actions))
-    yield client
-    client.delete_automation(automation)
-    for deployment in client.read_deployments():
-        client.delete_deployment(deployment.id)
-    for pool in topology.POOLS:
-        client.delete_work_pool(pool.name)
+    client.create_automation(AutomationCore(name="crash", trigger=trigger, actions=actions))
+    return client
 
 
 def test_a_server_as_it_comes(api: Api) -> None:
