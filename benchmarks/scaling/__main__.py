@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder for what is measured")
     parser.add_argument("--document", type=Path, help="put the tables into this document")
-    parser.add_argument("--repeats", type=int, default=3, help="runs of each job, runner and number of workers")
+    parser.add_argument("--repeats", type=int, default=3, help="runs by one worker and two; 0 for none")
     parser.add_argument("--materials", type=int, default=6, help="of the benchmark; twice as many images")
     parser.add_argument("--entries", type=int, default=3072, help="structures of the library")
     parser.add_argument("--database", help="connection URL for Prefect's server; a file by default")
@@ -47,12 +47,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _tables(out: Path, options: argparse.Namespace) -> list[Table]:
+    _say(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
     measured = micrographs.measure(out, options.materials, options.database)
-    before = os.getloadavg()[0]
-    todo = teams.jobs(out, options.materials, options.entries)
-    print(f"load average {before:.1f} on {os.cpu_count()} cores", file=sys.stderr)
-    finished = list(teams.measure(todo, out, options.repeats, lambda text: print(text, file=sys.stderr, flush=True)))
-    return [teams.table(finished), sizing.costs(measured), sizing.stages(measured), sizing.needs(measured)]
+    tables = [sizing.costs(measured), sizing.stages(measured), sizing.needs(measured)]
+    if options.repeats:
+        todo = teams.jobs(out, options.materials, options.entries)
+        tables.insert(0, teams.table(list(teams.measure(todo, out, options.repeats, _say))))
+    return tables
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

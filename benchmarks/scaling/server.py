@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 
 from benchmarks.materials import BenchmarkError
-from benchmarks.scaling.usage import cpu_seconds
+from benchmarks.scaling.usage import processes
 
 START_TIMEOUT = 180.0
 """Seconds; the first start writes years of migrations."""
@@ -31,7 +31,7 @@ class Server:
 
     def cpu_s(self) -> float:
         """Seconds of processors used so far; those of PostgreSQL are not among them."""
-        return cpu_seconds(self.pid)
+        return sum(processes(self.pid).values())
 
     def count(self, what: str) -> int:
         """Rows of ``flow_runs`` or ``task_runs``."""

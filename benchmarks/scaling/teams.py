@@ -49,7 +49,7 @@ class Job:
 def jobs(out: Path, materials: int, entries: int) -> list[Job]:
     """Return the benchmark ``quick``, and the building of a library."""
     quick = Job(f"bench run quick, {2 * materials} images", ("bench", "run", "quick", "--limit", str(materials)))
-    source = str(structures(out / "structures.db", entries))
+    source = str(structures(out / f"structures-{entries}.db", entries))
     return [quick, Job(f"library build, {entries:,} structures", ("library", "build", source))]
 
 
@@ -90,7 +90,7 @@ def measure(
             known[key] = used_by((*AUTOMAT, *job.arguments, *options), environment, out / "log.txt")
             with kept.open("a") as stream:
                 stream.write(json.dumps({"key": key, **asdict(known[key])}) + "\n")
-            say(f"{key}: {known[key].wall_s:.1f} s, {known[key].cpu_s:.1f} s CPU")
+            say(f"{key}: {known[key]}")
         if number:
             yield job, runner, count, known[key]
 
@@ -101,40 +101,36 @@ def table(measured: Sequence[tuple[Job, str, int, Usage]]) -> Table:
     for job, runner, count, usage in measured:
         groups.setdefault((job.name, runner, count), []).append(usage)
     rows = tuple(_row(key, groups) for key in groups)
-    columns = (
-        "job",
-        "runner",
-        "workers",
-        "seconds (range)",
-        "CPU seconds",
-        "cores had",
-        "speed-up",
-        "efficiency",
-        "peak, MiB",
-    )
+    counted = ("CPU seconds", "longest path, CPU seconds", "speed-up", "efficiency")
+    clock = ("seconds (range)", "cores had", "speed-up on the clock", "peak, MiB")
     repeats = max(len(group) for group in groups.values())
     note = (
-        f"Medians of {repeats} in turn; start and end of the command included. Speed-up: seconds of one worker of the "
-        "same runner over seconds. Efficiency: speed-up over workers. Cores had: CPU seconds over seconds; below the "
-        "number of workers, somebody else had the rest, or the work was waited for. Peak: of the largest process."
+        f"Medians of {repeats} in turn; start and end of the command included. Longest path: CPU seconds of the "
+        "command's first process and of the busiest other one. Speed-up: path of one worker of the same runner over "
+        "path, which is that on cores of one's own where nothing is waited for; efficiency: over workers. Cores had: "
+        "CPU seconds over seconds. Where that is well below the number of workers, others had the cores, and the clock "
+        "tells of them. Peak: of the largest process."
     )
-    return Table(TITLE, columns, rows, note)
+    return Table(TITLE, ("job", "runner", "workers", *counted, *clock), rows, note)
 
 
 def _row(key: tuple[str, str, int], groups: Mapping[tuple[str, str, int], Sequence[Usage]]) -> tuple[str, ...]:
     name, runner, count = key
     walls = [usage.wall_s for usage in groups[key]]
-    cpu = median(usage.cpu_s for usage in groups[key])
-    speedup = median(usage.wall_s for usage in groups[name, runner, COUNTS[0]]) / median(walls)
+    cpu, path = (median(getattr(usage, each) for usage in groups[key]) for each in ("cpu_s", "path_s"))
+    alone = groups[name, runner, COUNTS[0]]
+    speedup = median(usage.path_s for usage in alone) / path
     return (
         name,
         runner,
         str(count),
-        f"{median(walls):.1f} ({min(walls):.1f} to {max(walls):.1f})",
         f"{cpu:.1f}",
-        f"{cpu / median(walls):.2f}",
+        f"{path:.1f}",
         f"{speedup:.2f}",
         f"{speedup / count:.0%}",
+        f"{median(walls):.1f} ({min(walls):.1f} to {max(walls):.1f})",
+        f"{cpu / median(walls):.2f}",
+        f"{median(usage.wall_s for usage in alone) / median(walls):.2f}",
         f"{max(usage.peak_mib for usage in groups[key]):.0f}",
     )
 

@@ -15,13 +15,18 @@ from benchmarks.scaling import sizing, teams
 from benchmarks.scaling.__main__ import main
 from benchmarks.scaling.product import size
 from benchmarks.scaling.teams import Job
-from benchmarks.scaling.usage import Usage, cpu_seconds, used_by
+from benchmarks.scaling.usage import Usage, processes, used_by
 from library.sources import Entry, read_source
 
 PAGE = Path(__file__).parents[2] / "docs" / "sizing.md"
 
 BUSY = "import time\nwhile time.process_time() < 0.3: pass"
+TWICE = f"{BUSY}\nwhile time.process_time() < 0.6: pass"
 NESTED = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {BUSY!r}], check=True); bytes(50 << 20)"
+SIDE_BY_SIDE = (
+    "import subprocess, sys;"
+    f"a, b = (subprocess.Popen([sys.executable, '-c', each]) for each in ({BUSY!r}, {TWICE!r})); a.wait(); b.wait()"
+)
 
 
 def test_a_command_is_charged_for_what_it_starts(tmp_path: Path) -> None:
@@ -31,6 +36,12 @@ def test_a_command_is_charged_for_what_it_starts(tmp_path: Path) -> None:
     assert usage.peak_mib > 50
 
 
+def test_the_longest_path_is_that_of_the_busiest_process(tmp_path: Path) -> None:
+    usage = used_by([sys.executable, "-c", SIDE_BY_SIDE], os.environ, tmp_path / "log")
+    assert usage.cpu_s >= 0.9
+    assert 0.4 <= usage.path_s <= usage.cpu_s - 0.2
+
+
 def test_a_command_that_fails_is_said_with_its_log(tmp_path: Path) -> None:
     with pytest.raises(BenchmarkError, match="code 3"):
         used_by([sys.executable, "-c", "import sys; sys.exit('no' * 0 or 3)"], os.environ, tmp_path / "log")
@@ -38,7 +49,7 @@ def test_a_command_that_fails_is_said_with_its_log(tmp_path: Path) -> None:
 
 
 def test_what_a_running_process_used_and_what_files_take(tmp_path: Path) -> None:
-    assert cpu_seconds(os.getpid()) == pytest.approx(time.process_time(), rel=0.5, abs=0.5)
+    assert processes(os.getpid())[os.getpid()] == pytest.approx(time.process_time(), rel=0.1, abs=0.1)
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder" / "file").write_bytes(bytes(7))
     assert size(tmp_path) == size(tmp_path / "folder" / "file") == 7
@@ -54,7 +65,8 @@ def test_runs_are_in_turn_and_not_repeated(tmp_path: Path, monkeypatch: pytest.M
         options = dict(zip(command[-6::2], command[-5::2], strict=True))
         ran.append([options["--runner"], options["--workers"]])
         assert environment["OMP_NUM_THREADS"] == "1"
-        return Usage(10.0 / int(options["--workers"]), 10.0, 100.0)
+        workers = int(options["--workers"])
+        return Usage(30.0 / workers**2, 10.0, 10.0 / workers, 100.0)
 
     monkeypatch.setattr(teams, "used_by", pretend)
     found = list(teams.measure([JOB], tmp_path, 2, lambda _: None))
@@ -64,8 +76,9 @@ def test_runs_are_in_turn_and_not_repeated(tmp_path: Path, monkeypatch: pytest.M
     assert list(teams.measure([JOB], tmp_path, 2, lambda _: None)) == found
     assert len(ran) == 9
     rows = teams.table(found).cells
-    assert [row[6:8] for row in rows] == [("1.00", "100%"), ("2.00", "100%")] * 2
-    assert [row[5] for row in rows] == ["1.00", "2.00"] * 2
+    assert [row[5:7] for row in rows] == [("1.00", "100%"), ("2.00", "100%")] * 2
+    assert [row[8:10] for row in rows] == [("0.33", "1.00"), ("1.33", "4.00")] * 2
+    assert {len(row) for row in rows} == {len(teams.table(found).columns)}
 
 
 def test_structures_are_what_a_build_reads(tmp_path: Path) -> None:
