@@ -36,7 +36,9 @@ def client() -> Iterator[Any]:
 
 @pytest.fixture(autouse=True)
 def _bare(client: Any) -> None:
-    """Other tests share the server and deploy to it."""
+    """Other tests share the server, deploy to it and leave runs behind."""
+    for run in client.read_flow_runs():
+        client.delete_flow_run(run.id)
     for deployment in client.read_deployments():
         client.delete_deployment(deployment.id)
     for pool in client.read_work_pools():
