@@ -20,10 +20,10 @@ from intake.records import State
 pytestmark = pytest.mark.slow
 
 SEED = 8
-GOOD = 20
+GOOD = 60
 """Images that differ; `COPIES` come again under another name, and `BROKEN` are no images (nine that differ)."""
 
-COPIES = 141
+COPIES = 101
 BROKEN = 39
 KILLS = 10
 """Workers killed; besides, the server twice, the database, the watcher, and a full disk."""
