@@ -74,7 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(*(f"{what}: {value}" for what, value in rows), sep="\n", flush=True)
     rows += _one_process(options.runs)
     loads.append(os.getloadavg()[0])
-    text = _table(rows, max(loads))
+    text = _table(rows, max(loads[:2]), loads[2])
     print(text)
     if options.document:
         from benchmarks.document import put  # imports Prefect, which a child sets up first
@@ -245,9 +245,12 @@ def _memory(runs: int, folder: Path) -> list[float]:
     return memory
 
 
-def _table(rows: list[tuple[str, str]], load: float) -> str:
+def _table(rows: list[tuple[str, str]], load: float, later: float) -> str:
     lines = ["| measured | |", "|---|---|", *(f"| {what} | {value} |" for what, value in rows)]
-    note = f"{os.cpu_count()} cores, load average up to {load:.1f} meanwhile; windows of {SIDE} × {SIDE} pixels"
+    note = (
+        f"{os.cpu_count()} cores, load average up to {load:.1f} with the flow and {later:.1f} with the one process; "
+        f"windows of {SIDE} × {SIDE} pixels"
+    )
     return "\n".join([*lines, "", f"`python -m benchmarks.load`: {note}."])
 
 
