@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,7 +32,6 @@ from flows.commands.common import (
 )
 from flows.commands.service import Port
 
-UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "": 1}
 SHORTEST = 2
 """Seconds between two looks: less finds half-written files only."""
 
@@ -163,8 +161,7 @@ def _share_cores(workers: int) -> None:
 
 
 def _interval(text: str) -> timedelta:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?\s*", text)
-    seconds = float(match[1]) * UNITS[match[2] or ""] if match else 0.0
+    seconds = arguments.seconds(text, "--every")
     if seconds < SHORTEST:
         arguments.usage(f"--every {text!r}: give a time of at least {SHORTEST} s, such as 30s, 5m or 1h")
     return timedelta(seconds=seconds)

@@ -29,6 +29,7 @@ from intake.places import LEDGER
 from intake.records import Content, Job, RunState, State
 from microscopy.errors import ReconstructionError
 from microscopy.readers import digest
+from tasks.store import GoneError
 
 pytestmark = [
     pytest.mark.prefect,
@@ -148,6 +149,7 @@ def test_a_file_that_cannot_be_explained_fails_with_its_reason(started: Path, sc
         OSError(errno.ENOSPC, "No space left on device"),
         httpx.ConnectError("All connection attempts failed"),
         MissingResult("the database was restarted"),
+        GoneError("x.npz: the stored Micrograph is gone; run again"),
     ],
 )
 def test_what_the_machine_does_wrong_is_not_the_files_fault(started: Path, science: Science, fault: Exception) -> None:
