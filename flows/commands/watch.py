@@ -59,6 +59,9 @@ def watch(
     planner: PlannerName = None,
     no_relax: NoRelax = False,
     config: Config = None,
+    cache_limit: Annotated[
+        str | None, typer.Option(help="What the cache may grow to, as 50GB; 20GB by default, 0 for no limit.")
+    ] = None,
 ) -> None:
     """Reconstruct whatever is dropped into a folder, until interrupted.
 
@@ -84,10 +87,15 @@ def watch(
         planner=planner,
         no_relax=no_relax,
     )
+    if cache_limit is not None:
+        overrides["cache_limit"] = arguments.size(cache_limit, "--cache-limit")
     own = not os.environ.get("PREFECT_API_URL")
     with one_line_errors(), _server(port) as ui:
+        from flows.room import keep_within
+
         check_places(root, results)
         settings = settings_of(config, overrides)
+        keep_within(settings.cache_limit)
         _watch(root, results, interval, workers, settings.model_dump(mode="json"), ui, own)
 
 

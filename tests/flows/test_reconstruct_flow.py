@@ -133,23 +133,22 @@ def test_what_a_run_finds_in_the_cache_is_in_use(science: Science, image: Path, 
     assert science.spent() == Counter()
 
 
-@pytest.mark.parametrize("lost", ["records", "results"])
+# Here some stages give what an earlier one gave: the record is there again when their turn comes.
+@pytest.mark.parametrize(
+    ("lost", "computed"), [("records", set(STAGES) - {"straighten", "defects"}), ("results", set(STAGES))]
+)
 def test_what_was_pruned_is_computed_again(
-    lost: str, science: Science, image: Path, tmp_path: Path, cache: Path
+    lost: str, computed: set[str], science: Science, image: Path, tmp_path: Path, cache: Path
 ) -> None:
     first = run(image, tmp_path)
     science.spent()
     age(cache / lost, 40)
     assert prune(older_than=30 * DAY).removed
     again = run(image, tmp_path)
-    assert science.spent() == ALL
-    assert again.result == replace_timings(first, again)
+    assert set(science.spent()) == computed
+    assert again.result == first.result.model_copy(update={"timings_s": again.result.timings_s})
     assert run(image, tmp_path).result == again.result
     assert science.spent() == Counter()
-
-
-def replace_timings(one: Outcome, other: Outcome) -> Any:
-    return one.result.model_copy(update={"timings_s": other.result.timings_s})
 
 
 def test_a_bad_fit_is_retried_within_bounds_and_the_best_attempt_is_kept(
