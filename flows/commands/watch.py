@@ -120,7 +120,10 @@ def _watch(
         places = {"folder": str(root), "out": str(results)}
         schedule(name, interval, {**places, "settings": settings, "in_flight": IN_FLIGHT, "settle": SETTLE})
         typer.echo(f"Watching {root} every {interval.seconds} s; results in {results}", err=True)
-        typer.echo(f"Prefect's UI: {ui}   (Ctrl-C stops; what is unfinished goes on at the next start)", err=True)
+        typer.echo(
+            f"The files: {ui}/v2/runs?tags=drop   (Ctrl-C stops; what is unfinished goes on at the next start)",
+            err=True,
+        )
         threading.Thread(target=_tell, args=(results,), daemon=True).start()
         pools: list[tuple[str, tuple[str, ...], int]] = [(WATCH.name, (), 1)]
         if workers:
