@@ -137,8 +137,8 @@ def _watch(
 @contextmanager
 def _server(port: int) -> Iterator[str]:
     """The server to use: the one that is named, or one of our own. Gives the address of its UI."""
-    from flows.serve import LocalServer
-    from flows.server import API_URL
+    from flows.lab_server import LocalServer
+    from flows.private_server import API_URL
 
     if url := os.environ.get(API_URL):
         with connected():

@@ -11,7 +11,7 @@ import threading
 import time
 from pathlib import Path
 
-from flows.server import API_URL, START_TIMEOUT, STOP_TIMEOUT, OrchestrationError, ask
+from flows.private_server import API_URL, START_TIMEOUT, STOP_TIMEOUT, OrchestrationError, ask
 from microscopy.cache import cache_folder
 
 PORT = 4200
@@ -132,7 +132,7 @@ class LocalServer:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.serve", LOOPBACK, str(self._port)],
+                [sys.executable, "-m", "flows.lab_server", LOOPBACK, str(self._port)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
