@@ -48,8 +48,12 @@ def test_a_run_that_is_cancelled_ends_at_once_and_has_not_crashed(
             deployment = await client.read_deployment_by_name("endless/test")
             run = await client.create_flow_run_from_deployment(deployment.id, parameters={"sign": str(sign)})
             await worker.sync_with_backend()
-            await worker.get_and_submit_flow_runs()
-            await until(lambda: sign.exists() and sign.read_text())
+            with anyio.fail_after(PATIENCE):
+                while not (sign.exists() and sign.read_text()):
+                    await worker.get_and_submit_flow_runs()
+                    await anyio.sleep(0.5)
+                    state = (await client.read_flow_run(run.id)).state
+                    assert state is None or not state.is_final(), state
             assert not worker._free
             await client.set_flow_run_state(run.id, Cancelling(), force=True)
             asked = time.monotonic()
