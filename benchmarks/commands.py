@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from benchmarks.request import Request
 from benchmarks.suites import Suite
-from flows.server import orchestration
+from flows.private_server import orchestration
 from flows.terminal import watching
 from microscopy.cache import cache_folder
 

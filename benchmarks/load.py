@@ -224,7 +224,7 @@ def _one_process(runs: int) -> list[tuple[str, str]]:
 
 def _memory(runs: int, folder: Path) -> list[float]:
     """Resident memory in MB after each run."""
-    from flows.server import orchestration
+    from flows.private_server import orchestration
     from microscopy.cache import cache_folder
 
     memory = []

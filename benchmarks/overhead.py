@@ -93,7 +93,7 @@ def _plain() -> dict[str, Any]:
 
 
 def _flow(repeat: int) -> dict[str, Any]:
-    from flows.server import orchestration
+    from flows.private_server import orchestration
     from microscopy.cache import cache_folder
 
     with orchestration(cache_folder()) as prefect:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ByteSize
 
 from benchmarks.cli import app as bench
 from benchmarks.document import put
@@ -124,6 +124,8 @@ def _toml(value: Any) -> str:
         return f"`{str(value).lower()}`"
     if isinstance(value, str):
         return f'`"{value}"`'
+    if isinstance(value, ByteSize):
+        return f'`"{value.human_readable(decimal=True)}"`'
     return "`[]`" if value == () else f"`{value}`"
 
 
@@ -180,6 +182,8 @@ def _name(annotation: Any) -> str:
         return f"object of {_name(arguments[1])}"
     if issubclass(annotation, Enum):
         return " or ".join(f'`"{each.value}"`' for each in annotation)
+    if annotation is ByteSize:
+        return 'text such as `"20GB"`'
     words = {str: "text", Path: "path", bool: "true or false", int: "integer", float: "number"}
     return words.get(annotation, "object")
 

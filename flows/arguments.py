@@ -8,6 +8,9 @@ from typing import Any, NoReturn
 
 import typer
 
+UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400, "": 1}
+"""Of times, in seconds."""
+
 ESTIMATE = "estimate"
 """Pixel size that is to be taken from the best template."""
 
@@ -104,6 +107,27 @@ def modality_of(text: str | None) -> Any:
     if text.lower() not in by_name:
         usage(f"--modality {text!r}: choose one of {', '.join(by_name)}")
     return by_name[text.lower()]
+
+
+def seconds(text: str, option: str) -> float:
+    """Seconds of a time such as 30s, 5m, 1.5h or 30d."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h|d)?\s*", text)
+    if match is None:
+        usage(f"{option} {text!r}: give a time such as 30s, 5m, 1h or 30d")
+    return float(match[1]) * UNITS[match[2] or ""]
+
+
+def size(text: str, option: str) -> int:
+    """Bytes of a size such as 500MB, 20GB or 20GiB; one without a unit is most likely not meant in bytes."""
+    from pydantic import ByteSize, TypeAdapter, ValidationError
+
+    try:
+        found = int(TypeAdapter(ByteSize).validate_python(text))
+    except ValidationError:
+        found = -1
+    if found < 0 or (found and text.strip()[-1].isdigit()):
+        usage(f"{option} {text!r}: give a size with its unit, such as 500MB or 20GB")
+    return found
 
 
 def artefact(text: str) -> tuple[str, float]:

@@ -202,7 +202,7 @@ def _reconstruct(
     files: Sequence[Path], overrides: dict[str, Any], config: Path | None, out: Path, as_json: bool
 ) -> NoReturn:
     """Run the flow on each file and exit."""
-    from flows.server import OrchestrationError, orchestration
+    from flows.private_server import OrchestrationError, orchestration
     from flows.terminal import complain, show_outcome, watching
     from microscopy.cache import cache_folder
 

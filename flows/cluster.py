@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from flows.server import API_URL, OrchestrationError
+from flows.private_server import API_URL, OrchestrationError
 from library.workers import TRIES, Workers, processes
 from tasks.caching import code_digest
 

@@ -23,7 +23,7 @@ from prefect.client.schemas.responses import DeploymentResponse
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Crashed, StateType
+from prefect.states import Cancelled, Crashed, StateType
 from prefect.types.entrypoint import EntrypointType
 
 from flows.artifacts import code, ledger_key, progress_key
@@ -138,7 +138,9 @@ def crash_leftovers(*names: str) -> None:
             deployment_filter=DeploymentFilter(id=DeploymentFilterId(any_=ids)),
         )
         for run in runs:
-            client.set_flow_run_state(run.id, Crashed(message="its process was killed"), force=True)
+            unwanted = run.state is not None and run.state.is_cancelling()
+            state = (Cancelled if unwanted else Crashed)(message="its process was killed")
+            client.set_flow_run_state(run.id, state, force=True)
 
 
 def _deployment(client: SyncPrefectClient, name: str, flow: str | None = "drop-folder") -> DeploymentResponse | None:

@@ -31,6 +31,7 @@ from microscopy.readers import digest
 from planning.records import Status
 from reporting import words
 from tasks.assembly import failure
+from tasks.store import GoneError
 
 logger = logging.getLogger("automat")
 
@@ -143,11 +144,11 @@ def _reconstruct(
 
 
 def _machine_to_blame(error: BaseException | None) -> bool:
-    """Whether the disk, the memory or Prefect's server failed, and not the analysis of the micrograph."""
+    """Whether the disk, the memory, the cache or Prefect's server failed, and not the analysis of the micrograph."""
     if isinstance(error, httpx.HTTPError | PrefectException):  # not wrapped: no step of ours asked
         return True
     while error is not None:
-        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in PASSING):
+        if isinstance(error, MemoryError | GoneError) or (isinstance(error, OSError) and error.errno in PASSING):
             return True
         error = error.__cause__ or error.__context__
     return False

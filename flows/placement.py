@@ -89,9 +89,9 @@ def place(step: Task[..., Ref], arguments: tuple[Any, ...]) -> tuple[Ref, str]:
         Whatever the step raises.
     """
     trouble = ""
-    if step.name in remote_steps() and not _done(step, arguments):
+    if step.name in remote_steps() and not calls.result_file(step, arguments).is_file():
         trouble = _send(step.name, calls.keep(step, arguments).digest)
-    return step(*arguments), trouble
+    return calls.make(step, arguments), trouble
 
 
 @flow(name="step", flow_run_name="{step}: {name}", validate_parameters=False)
@@ -161,20 +161,6 @@ def _withdraw(client: SyncPrefectClient, id: UUID) -> None:
 def _somebody_there(client: SyncPrefectClient, pool: str) -> bool:
     """Whether a worker serves a pool; it may be busy."""
     return any(worker.status == WorkerStatus.ONLINE for worker in client.read_workers_for_work_pool(pool))
-
-
-def _done(step: Task[..., Ref], arguments: tuple[Any, ...]) -> bool:
-    """Whether the result of a step is in the cache."""
-    from inspect import signature
-
-    from prefect.results import get_default_result_storage
-
-    assert step.cache_key_fn is not None
-    parameters = signature(step.fn).bind(*arguments)
-    parameters.apply_defaults()
-    key = step.cache_key_fn(None, dict(parameters.arguments))  # type: ignore[arg-type]
-    storage: Any = get_default_result_storage(_sync=True)
-    return (Path(storage.basepath).expanduser() / str(key)).is_file()
 
 
 def _key(digest: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from microscopy.errors import AutoMatError
@@ -16,6 +16,9 @@ from models.denoising import DenoiseOptions
 from models.relaxation import RelaxOptions
 from planning.planner import MAX_ATTEMPTS
 from reconstruction.retrieval import RetrievalOptions
+
+CACHE_LIMIT = ByteSize(20_000_000_000)
+"""Some thousand micrographs of the size that `docs/sizing.md` measures."""
 
 
 class SettingsError(AutoMatError):
@@ -51,6 +54,9 @@ class Settings(BaseModel):
         its key, is no setting of a run: see ``planning.llm.endpoint``.
     max_attempts
         Attempts on an image at most.
+    cache_limit
+        What ``automat watch`` lets the cache grow to, such as ``"20GB"`` or ``"500MB"``; 0 for no limit. What was
+        used least recently goes first, and nothing that was used within a day.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -65,6 +71,7 @@ class Settings(BaseModel):
     estimate_pixel_size: bool = False
     planner: Annotated[str, AfterValidator(_planner)] = "rules"
     max_attempts: int = Field(default=MAX_ATTEMPTS, ge=1, le=MAX_ATTEMPTS)
+    cache_limit: ByteSize = CACHE_LIMIT
 
 
 def load_settings(config: Path | None, overrides: Mapping[str, Any]) -> Settings:

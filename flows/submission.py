@@ -142,7 +142,7 @@ def _state(state: Any) -> RunState:
         return RunState.PENDING
     if state.is_crashed():
         return RunState.CRASHED
-    if state.is_cancelled():
+    if state.is_cancelled() or state.is_cancelling():
         return RunState.CANCELLED
     return RunState.FINISHED if state.is_final() else RunState.RUNNING
 

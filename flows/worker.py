@@ -24,6 +24,7 @@ from uuid import UUID
 
 import anyio
 import anyio.to_thread
+from prefect.states import Cancelled
 from prefect.workers.base import BaseJobConfiguration, BaseVariables, BaseWorker, BaseWorkerResult
 
 from flows.topology import WORKER_TYPE
@@ -34,6 +35,11 @@ if TYPE_CHECKING:
 
 RUNS_PER_PROCESS = 100
 """After which a process makes way: what libraries leave behind in memory goes with it."""
+
+CANCELLATION_POLL = 3.0
+"""Seconds between two looks at whether somebody cancelled a run that is under way."""
+
+CANCELLED = "cancelled while it ran: its process was ended"
 
 RESTART_DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Seconds before a worker that lost its server tries again."""
@@ -144,15 +150,41 @@ class WarmWorker(BaseWorker[BaseJobConfiguration, BaseVariables, WarmResult]):
         task_status: anyio.abc.TaskStatus[int] | None = None,
     ) -> WarmResult:
         """Run a flow run in a free slot; Prefect's limiter sees to it that there is one."""
-        slot = self._free.pop()
+        slot, cancelled = self._free.pop(), anyio.Event()
         identifier = f"{socket.gethostname()}:{os.getpid()}"
         try:
             if task_status is not None:
                 task_status.started(identifier)  # type: ignore[arg-type]
-            status = await anyio.to_thread.run_sync(slot.run, str(flow_run.id), abandon_on_cancel=True)
+            async with anyio.create_task_group() as group:
+                group.start_soon(self._end_if_cancelled, flow_run.id, slot, cancelled)
+                status = await anyio.to_thread.run_sync(slot.run, str(flow_run.id), abandon_on_cancel=True)
+                group.cancel_scope.cancel()
         finally:
             self._free.append(slot)
+        if cancelled.is_set():
+            await self._confirm_cancellation(flow_run.id)
+            status = 0  # else it would be reported as crashed, and begin again
         return WarmResult(status_code=status, identifier=identifier)
+
+    async def _end_if_cancelled(self, id: UUID, slot: Slot, cancelled: anyio.Event) -> None:
+        """End the process of a run once somebody cancels that; a server that does not answer is asked again."""
+        while not cancelled.is_set():
+            await anyio.sleep(CANCELLATION_POLL)
+            with suppress(Exception):
+                state = (await self.client.read_flow_run(id)).state
+                if state is not None and (state.is_cancelling() or state.is_cancelled()):
+                    cancelled.set()
+                    slot.stop()
+
+    async def _confirm_cancellation(self, id: UUID) -> None:
+        """Say that a run has ended; where the server cannot be told, it concludes so itself after some minutes."""
+        try:
+            state = (await self.client.read_flow_run(id)).state
+            if state is not None and state.is_cancelling():
+                await self.client.set_flow_run_state(id, Cancelled(message=CANCELLED), force=True)
+            logger.info("run %s was cancelled", id)
+        except Exception as error:
+            logger.warning("the server was not told that run %s is cancelled: %s", id, error)
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         """Poll the server, and leave a sign of life that a health check can look at."""

@@ -22,6 +22,9 @@ from intake.sidecar import read_sidecar, youngest
 
 __all__ = ["IN_FLIGHT", "Job", "Pass", "PassSettings", "RunState", "Runs", "one_pass"]
 
+CANCELLED = "cancelled"
+"""Status of a content whose run somebody cancelled."""
+
 HELD = "held"
 """Progress of a content that somebody works on; no run state says more."""
 
@@ -133,7 +136,7 @@ class _Passing:
         if states is None and not held:
             return {}
         if states and not held and states.get(content.run_id or "") is RunState.CANCELLED:
-            return self._failed("it was cancelled; 'automat retry' runs it again")
+            return self._failed("it was cancelled; 'automat retry' runs it again") | {"status": CANCELLED}
         progress = (
             HELD if held else str(states.get(content.run_id or "", RunState.MISSING) if states else RunState.MISSING)
         )

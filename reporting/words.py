@@ -10,6 +10,7 @@ from planning.records import Branch, Status
 from reporting.result import AttemptResult, DefectsResult, Result
 
 _SPACE = "\N{NO-BREAK SPACE}"
+_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 _SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 
 BRANCHES = {
@@ -76,7 +77,8 @@ def number(value: float | None, digits: int = 4) -> str:
     magnitude = math.floor(math.log10(abs(value)))
     if not -4 <= magnitude < 6:
         mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
-        return f"{_trimmed(mantissa)} × 10^{int(exponent)}".replace("-", "−")
+        power = str(int(exponent)).translate(_SUPERSCRIPTS)
+        return f"{_trimmed(mantissa)} × 10{power}".replace("-", "−")
     return _trimmed(f"{value:.{max(0, digits - 1 - magnitude)}f}").replace("-", "−")
 
 

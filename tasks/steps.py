@@ -109,7 +109,7 @@ def denoise(micrograph: Ref, options: DenoiseOptions, digest: str) -> Any:
     """Denoise; ``digest`` identifies the experts and their weights."""
     from models import denoising
 
-    return denoising.denoise(load(micrograph), options)
+    return denoising.denoise(load(micrograph), options, "auto")
 
 
 @step("retrieve")

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from pymatgen.core import Structure
 
-from microscopy.cache import CACHE_VARIABLE, cache_folder
+from microscopy.cache import CACHE_VARIABLE, cached_records
 from microscopy.errors import AutoMatError
 from microscopy.files import replacing
 
@@ -38,9 +38,13 @@ _FIELDS = "record.json"
 
 
 class StoreError(AutoMatError):
-    """A stored record is missing or damaged."""
+    """A record cannot be stored."""
 
     stage = "store"
+
+
+class GoneError(StoreError):
+    """A stored record is missing or damaged: the next run makes it again."""
 
 
 _RECORDS: ContextVar[Path | None] = ContextVar("records", default=None)
@@ -48,7 +52,7 @@ _RECORDS: ContextVar[Path | None] = ContextVar("records", default=None)
 
 def records_folder() -> Path:
     """Folder of the stored records."""
-    return _RECORDS.get() or cache_folder() / "records"
+    return _RECORDS.get() or cached_records()
 
 
 @contextmanager
@@ -116,7 +120,7 @@ def load(ref: Ref) -> Any:
 
     Raises
     ------
-    StoreError
+    GoneError
         If the file is gone or damaged; a damaged one is removed, so that the next run makes it again.
     """
     try:
@@ -124,7 +128,7 @@ def load(ref: Ref) -> Any:
             arrays = _Members(archive)
             record = _decode(json.loads(archive.read(_FIELDS)), arrays)
     except FileNotFoundError as error:
-        raise StoreError(f"{ref.path}: the stored {ref.kind} is gone; run again") from error
+        raise GoneError(f"{ref.path}: the stored {ref.kind} is gone; run again") from error
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, AttributeError, ImportError) as error:
         raise _damaged(ref) from error
     if _digest(record) != ref.digest:
@@ -151,10 +155,10 @@ def write_atomically(path: Path, data: bytes) -> None:
         ) from error
 
 
-def _damaged(ref: Ref) -> StoreError:
+def _damaged(ref: Ref) -> GoneError:
     with suppress(OSError):
         ref.path.unlink()
-    return StoreError(f"{ref.path}: the stored {ref.kind} was damaged and has been removed; run again")
+    return GoneError(f"{ref.path}: the stored {ref.kind} was damaged and has been removed; run again")
 
 
 def _digest(record: Any) -> str:

@@ -62,7 +62,7 @@ class Science:
         self.count("defects")
         return reconstruction
 
-    def denoise(self, micrograph: Any, options: Any) -> Any:
+    def denoise(self, micrograph: Any, options: Any, device: str = "cpu") -> Any:
         self.count("denoise")
         return replace(fake_run.denoised(), digest=f"{self.weights}/{options.expert}")
 

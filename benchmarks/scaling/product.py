@@ -17,7 +17,7 @@ from typing import Any
 from unittest.mock import patch
 
 from benchmarks.measuring import peak_mib, reset_peak
-from flows.server import orchestration
+from flows.private_server import orchestration
 from microscopy.cache import cache_folder
 
 KNOWN, UNKNOWN = "elements given", "elements unknown"

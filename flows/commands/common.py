@@ -91,7 +91,7 @@ def connected(wait: bool = True) -> Iterator[None]:
     OrchestrationError
         If none is named, or it does not answer.
     """
-    from flows.server import API_URL, OrchestrationError, Orchestrator, worker_environment
+    from flows.private_server import API_URL, OrchestrationError, Orchestrator, worker_environment
     from microscopy.cache import cache_folder
 
     url = os.environ.get(API_URL)

@@ -29,8 +29,8 @@ def serve(
     For PostgreSQL, whose URL holds a password, name a file with it in PREFECT_SERVER_DATABASE_CONNECTION_URL_FILE.
     """
     with one_line_errors():
+        from flows import lab_server as server
         from flows import secrets
-        from flows import serve as server
 
         if database and "@" in database and ":" in database.split("@")[0].split("://")[-1]:
             arguments.usage(

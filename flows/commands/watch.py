@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -33,7 +32,6 @@ from flows.commands.common import (
 )
 from flows.commands.service import Port
 
-UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "": 1}
 SHORTEST = 2
 """Seconds between two looks: less finds half-written files only."""
 
@@ -61,6 +59,9 @@ def watch(
     planner: PlannerName = None,
     no_relax: NoRelax = False,
     config: Config = None,
+    cache_limit: Annotated[
+        str | None, typer.Option(help="What the cache may grow to, as 50GB; 20GB by default, 0 for no limit.")
+    ] = None,
 ) -> None:
     """Reconstruct whatever is dropped into a folder, until interrupted.
 
@@ -86,10 +87,15 @@ def watch(
         planner=planner,
         no_relax=no_relax,
     )
+    if cache_limit is not None:
+        overrides["cache_limit"] = arguments.size(cache_limit, "--cache-limit")
     own = not os.environ.get("PREFECT_API_URL")
     with one_line_errors(), _server(port) as ui:
+        from flows.room import keep_within
+
         check_places(root, results)
         settings = settings_of(config, overrides)
+        keep_within(settings.cache_limit)
         _watch(root, results, interval, workers, settings.model_dump(mode="json"), ui, own)
 
 
@@ -114,7 +120,10 @@ def _watch(
         places = {"folder": str(root), "out": str(results)}
         schedule(name, interval, {**places, "settings": settings, "in_flight": IN_FLIGHT, "settle": SETTLE})
         typer.echo(f"Watching {root} every {interval.seconds} s; results in {results}", err=True)
-        typer.echo(f"Prefect's UI: {ui}   (Ctrl-C stops; what is unfinished goes on at the next start)", err=True)
+        typer.echo(
+            f"The files: {ui}/v2/runs?tags=drop   (Ctrl-C stops; what is unfinished goes on at the next start)",
+            err=True,
+        )
         threading.Thread(target=_tell, args=(results,), daemon=True).start()
         pools: list[tuple[str, tuple[str, ...], int]] = [(WATCH.name, (), 1)]
         if workers:
@@ -128,8 +137,8 @@ def _watch(
 @contextmanager
 def _server(port: int) -> Iterator[str]:
     """The server to use: the one that is named, or one of our own. Gives the address of its UI."""
-    from flows.serve import LocalServer
-    from flows.server import API_URL
+    from flows.lab_server import LocalServer
+    from flows.private_server import API_URL
 
     if url := os.environ.get(API_URL):
         with connected():
@@ -163,8 +172,7 @@ def _share_cores(workers: int) -> None:
 
 
 def _interval(text: str) -> timedelta:
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(s|m|min|h)?\s*", text)
-    seconds = float(match[1]) * UNITS[match[2] or ""] if match else 0.0
+    seconds = arguments.seconds(text, "--every")
     if seconds < SHORTEST:
         arguments.usage(f"--every {text!r}: give a time of at least {SHORTEST} s, such as 30s, 5m or 1h")
     return timedelta(seconds=seconds)

@@ -9,27 +9,25 @@ import tempfile
 from pathlib import Path
 
 from flows.doctor.finding import Finding, broken, ok, warning
-from microscopy.cache import CACHE_VARIABLE, cache_folder
+from microscopy.cache import CACHE_VARIABLE, RESULTS_VARIABLE, cache_folder, cached_results
 
 GIB = 2**30
 
 LITTLE, NOTHING = 5 * GIB, GIB // 2
 """Bytes of free disk: below the first the end is near, below the second runs fail."""
 
-RESULTS_VARIABLE = "PREFECT_RESULTS_LOCAL_STORAGE_PATH"
-
 
 def cache() -> Finding:
     """Examine the folder in which runs keep what they computed."""
     folder = cache_folder()
-    elsewhere = f"set {CACHE_VARIABLE} to a folder on another disk, or delete {folder}/records"
+    elsewhere = f"automat prune --older-than 7d, or set {CACHE_VARIABLE} to a folder on another disk"
     # Who can write to the cache is told for the results, which are in it unless they were moved.
-    return judge("cache", folder, elsewhere, shared=_results().is_relative_to(folder))
+    return judge("cache", folder, elsewhere, shared=cached_results().is_relative_to(folder))
 
 
 def results() -> Finding:
     """Examine the folder of Prefect's results: pickles, by which whoever can write there runs code as this user."""
-    name, folder = "results", _results()
+    name, folder = "results", cached_results()
     found = judge(name, folder, f"set {RESULTS_VARIABLE} to a folder on another disk")
     here = _existing(folder)
     owner = here.stat().st_uid
@@ -38,11 +36,6 @@ def results() -> Finding:
     return warning(
         name, f"{folder}: belongs to user {owner}, whose results would be trusted", "use a folder of one's own"
     )
-
-
-def _results() -> Path:
-    given = os.environ.get(RESULTS_VARIABLE, "").strip()
-    return Path(given).expanduser().absolute() if given else cache_folder() / "results"
 
 
 def temporary() -> Finding:

@@ -32,7 +32,8 @@ def zombies(api: Api, now: datetime | None = None) -> list[Finding]:
         broken(
             "zombie runs",
             f"{_named(runs)}: {fault} {ago(moment(runs[0]), now)}",
-            f"prefect flow-run cancel {runs[0].get('id')} (or delete it in the UI); its file is taken up again",
+            f"delete it in the UI: its file is taken up again; or prefect flow-run cancel {runs[0].get('id')}, then "
+            "automat retry",
         )
         for runs, fault, moment in (
             (dead, "without a sign of life, begun", _start),

@@ -80,7 +80,7 @@ def digest(options: DenoiseOptions) -> str:
         raise DenoiseError(str(error)) from error
 
 
-def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions()) -> Denoised:
+def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions(), device: str = "cpu") -> Denoised:
     """Denoise a micrograph.
 
     Parameters
@@ -89,6 +89,9 @@ def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions()) 
         Masked pixels are filled from their surroundings and not believed.
     options
         Expert and strength.
+    device
+        Torch device of the trained denoisers: ``"cpu"``, ``"cuda"``, or ``"auto"`` for a GPU where there is one.
+        Results differ by the rounding of single precision, so `digest` does not tell where an image was denoised.
 
     Returns
     -------
@@ -112,7 +115,7 @@ def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions()) 
     noise = float(np.sqrt(seen.mean(seen.noise, image.shape[1])))
     if options.expert == AUTO or options.expert in TRAINED:
         try:
-            return _by_mixture(micrograph, options, scaled, mean, spread, noise)
+            return _by_mixture(micrograph, options, scaled, mean, spread, noise, device)
         except DenoiseError as error:
             if options.expert != AUTO:
                 raise
@@ -129,7 +132,13 @@ def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions()) 
 
 
 def _by_mixture(
-    micrograph: Micrograph, options: DenoiseOptions, scaled: np.ndarray, mean: float, spread: float, noise: float
+    micrograph: Micrograph,
+    options: DenoiseOptions,
+    scaled: np.ndarray,
+    mean: float,
+    spread: float,
+    noise: float,
+    device: str,
 ) -> Denoised:
     """Denoise with the trained mixture, or one of its experts."""
     if micrograph.pixel_size is None:
@@ -138,7 +147,7 @@ def _by_mixture(
 
     _, _, expert = options.expert.partition(":")
     try:
-        found = restore(scaled, micrograph.pixel_size, micrograph.mask, expert or None, options.strength)
+        found = restore(scaled, micrograph.pixel_size, micrograph.mask, expert or None, options.strength, device=device)
         identity = digest(options)
     except manifest.WeightsError as error:
         raise DenoiseError(str(error)) from error

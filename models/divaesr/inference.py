@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from scipy.fft import dctn, idctn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.device import chosen
 from models.divaesr import weights
 from models.divaesr.configuration import LEVELS, LOW, PATTERNS
 from models.divaesr.expert import Expert
@@ -32,6 +35,8 @@ FAINT = -24.0
 What is left of an answer on pure noise is a thousandth to a fiftieth of the noise; it is made flat."""
 
 NOTHING = "nothing but noise is seen in this image, so the denoised one is flat"
+
+FULL = "denoised on the processor, because the memory of the GPU did not suffice"
 
 _MULTIPLE = 8  # of the working grid, so that it can be halved three times
 
@@ -71,9 +76,9 @@ class Restored:
 
 
 @lru_cache(maxsize=2)
-def network(folder: Path = SHIPPED) -> Mixture:
-    """Load the mixture once."""
-    return weights.load(folder)
+def network(folder: Path = SHIPPED, device: str = "cpu") -> Mixture:
+    """Load the mixture once, to a torch device."""
+    return weights.load(folder).to(device)
 
 
 def restore(
@@ -83,6 +88,7 @@ def restore(
     expert: str | None = None,
     strength: float = 1.0,
     folder: Path = SHIPPED,
+    device: str = "cpu",
 ) -> Restored:
     """Denoise an image.
 
@@ -101,6 +107,9 @@ def restore(
         little and for much noise.
     folder
         Of the weights.
+    device
+        Torch device, or ``"auto"``. One whose memory does not suffice makes way for the processor, and the note says
+        so.
 
     Raises
     ------
@@ -109,7 +118,25 @@ def restore(
     ValueError
         If there is no such expert.
     """
-    mixture = network(folder)
+    place = chosen(device)
+    try:
+        return _restored(image, pixel_size, mask, expert, strength, network(folder, place))
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+        found = _restored(image, pixel_size, mask, expert, strength, network(folder))
+        return replace(found, note="; ".join(note for note in (found.note, FULL) if note))
+
+
+def _restored(
+    image: Float[np.ndarray, "H W"],
+    pixel_size: tuple[float, float],
+    mask: Bool[np.ndarray, "H W"] | None,
+    expert: str | None,
+    strength: float,
+    mixture: Mixture,
+) -> Restored:
+    """Denoise an image where the mixture is."""
+    device = next(mixture.parameters()).device
     configuration = mixture.configuration
     if expert is not None and expert not in configuration.kinds:
         raise ValueError(f"no expert {expert!r}; choose one of {', '.join(configuration.kinds)}")
@@ -117,14 +144,15 @@ def restore(
     believed = torch.ones(1, 1, *shape)
     if mask is not None:
         believed = F.interpolate(torch.from_numpy(mask.astype(np.float32))[None, None], size=shape, mode="area")
-    coarse = torch.from_numpy(_resampled(image, shape))[None, None]
-    with torch.inference_mode():
+    believed = believed.to(device)
+    coarse = torch.from_numpy(_resampled(image, shape))[None, None].to(device)
+    with torch.inference_mode(), _exact(device):
         scaled, mean, scale = prepare(coarse, believed, configuration.working_pixel)
         opinion = mixture.gate(scaled, believed)
         if expert is None:
             shares = _shares(opinion, configuration.kinds, configuration.top, strength)
         else:
-            shares = torch.tensor([float(kind == expert) for kind in configuration.kinds])
+            shares = torch.tensor([float(kind == expert) for kind in configuration.kinds], device=device)
         asked = [index for index, share in enumerate(shares) if share > 0]
         answers = torch.stack([_tiled(mixture.experts[index], scaled, believed) for index in asked])
         blend = (answers * shares[asked][:, None, None]).sum(dim=0)
@@ -133,19 +161,29 @@ def restore(
         if nothing:
             blend = torch.full_like(blend, float(blend.mean()))
         size = float(scale)
-        fine = blend.numpy() * size + float(mean)
+        fine = blend.cpu().numpy() * size + float(mean)
     best = int(opinion.patterns[0].argmax())
     outside = _outside(pixel_size, configuration.pixel_range)
     return Restored(
         image=_resampled(fine, image.shape),
         fine=fine.astype(np.float32),
-        spread=np.abs(_resampled(spread.numpy() * size, image.shape)),
+        spread=np.abs(_resampled(spread.cpu().numpy() * size, image.shape)),
         weights={configuration.kinds[index]: round(float(shares[index]), 4) for index in asked},
         level=float(opinion.level),
         pattern=(PATTERNS[best], float(opinion.patterns[0].softmax(dim=0)[best])),
         outside=bool(outside),
         note="; ".join(note for note in (outside, NOTHING if nothing else "") if note),
     )
+
+
+@contextmanager
+def _exact(device: torch.device) -> Iterator[None]:
+    """Convolve in single precision also where a GPU would round more coarsely: the answer is that of the processor."""
+    if device.type != "cuda":
+        yield
+        return
+    with torch.backends.cudnn.flags(benchmark=False, deterministic=True, allow_tf32=False):
+        yield
 
 
 def _working_shape(shape: tuple[int, ...], pixel_size: tuple[float, float], pixel: float) -> tuple[int, int]:
@@ -179,7 +217,7 @@ def _shares(opinion: Opinion, kinds: tuple[str, ...], top: int, strength: float)
             family, level = kind.rsplit("-", 1)
             whole = sum(chance for name, chance in chances.items() if name.rsplit("-", 1)[0] == family)
             values.append(whole * (low if level == LOW else 1.0 - low))
-        logits = torch.log(torch.tensor([values]).clamp_min(1e-9))
+        logits = torch.log(torch.tensor([values], device=logits.device).clamp_min(1e-9))
     return top_weights(logits, top)[0]
 
 
@@ -188,12 +226,13 @@ def _tiled(expert: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
     assert isinstance(expert, Expert)
     seen = expert.see(image, mask)
     height, width = image.shape[-2:]
-    total, weight = torch.zeros(2 * height, 2 * width), torch.zeros(2 * height, 2 * width)
+    total, weight = torch.zeros(2, 2 * height, 2 * width, device=image.device)
     for top in _starts(height):
         for left in _starts(width):
             tile = seen[..., top : top + TILE, left : left + TILE]
             answer, _ = expert.refine(tile)
             part = _fade(top, tile.shape[-2], height)[:, None] * _fade(left, tile.shape[-1], width)[None, :]
+            part = part.to(image.device)
             place = (slice(2 * top, 2 * top + len(part)), slice(2 * left, 2 * left + part.shape[1]))
             total[place] += answer[0, 0] * part
             weight[place] += part

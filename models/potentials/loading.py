@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from microscopy.errors import PotentialError
+from models.device import AUTO, chosen
 from models.potentials import mattersim, registry, weights
 from models.potentials.potential import Potential, one_line
 from models.potentials.registry import MP_ELEMENTS, Known
@@ -109,12 +110,10 @@ def _digest(path: Path) -> str:
 
 
 def _device(device: str) -> str:
-    if device == "cpu":
-        return device
-    import torch  # seconds of start-up that the command line does not need
+    if device in ("cpu", AUTO):
+        return chosen(device)
+    import torch
 
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:

@@ -76,7 +76,7 @@ def test_settings_are_real_ones_and_as_the_code_has_them(settings: dict[str, str
     from prefect.settings.legacy import _get_settings_fields
     from prefect.settings.models.root import Settings
 
-    from flows.server import worker_environment
+    from flows.private_server import worker_environment
 
     known = _get_settings_fields(Settings)
     wanted = worker_environment(Path("/cache"))

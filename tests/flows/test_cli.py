@@ -16,7 +16,7 @@ import pytest
 from canned import Science, judged
 from typer.testing import CliRunner, Result
 
-from flows import server
+from flows import private_server
 from flows.cli import app
 from microscopy.errors import DenoiseError
 from planning.records import Status
@@ -30,7 +30,7 @@ def automat(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     def running(*_: object) -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(wait=lambda: None)
 
-    monkeypatch.setattr(server, "orchestration", running)
+    monkeypatch.setattr(private_server, "orchestration", running)
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments: object) -> Result:

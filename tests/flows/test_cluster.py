@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from flows import cluster
 from flows.cli import app
-from flows.server import OrchestrationError
+from flows.private_server import OrchestrationError
 from library import generate as generating
 from library import preparing
 from library.build import MODALITIES, add_entries, build_from_entries

@@ -15,7 +15,7 @@ from canned import Science
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId
 from prefect.exceptions import MissingResult
-from prefect.states import Pending, Running
+from prefect.states import Cancelled, Cancelling, Pending, Running
 
 from flows import submission
 from flows.deploy import crash_leftovers, deploy, deployment_name, paused, schedule
@@ -29,6 +29,7 @@ from intake.places import LEDGER
 from intake.records import Content, Job, RunState, State
 from microscopy.errors import ReconstructionError
 from microscopy.readers import digest
+from tasks.store import GoneError
 
 pytestmark = [
     pytest.mark.prefect,
@@ -148,6 +149,7 @@ def test_a_file_that_cannot_be_explained_fails_with_its_reason(started: Path, sc
         OSError(errno.ENOSPC, "No space left on device"),
         httpx.ConnectError("All connection attempts failed"),
         MissingResult("the database was restarted"),
+        GoneError("x.npz: the stored Micrograph is gone; run again"),
     ],
 )
 def test_what_the_machine_does_wrong_is_not_the_files_fault(started: Path, science: Science, fault: Exception) -> None:
@@ -258,6 +260,24 @@ def test_runs_of_a_watcher_that_was_killed_are_declared_dead(started: Path) -> N
     look(started)
     (content,) = contents(started)
     assert (content.state, content.attempt) == (State.WAITING, 1)
+
+
+@pytest.mark.parametrize("state", [Cancelling(), Cancelled()])
+def test_a_file_whose_run_was_cancelled_waits_to_be_asked_for_again(started: Path, state: Any) -> None:
+    (content,) = contents(started)
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(content.run_id, state, force=True)  # type: ignore[arg-type]
+    look(started)
+    look(started)
+    (content,) = contents(started)
+    assert (content.state, content.status) == (State.FAILED, "cancelled")
+    with Ledger(out_of(started) / LEDGER, root=started) as ledger:
+        ledger.retry([content])
+    look(started)
+    work(started)
+    look(started)
+    (content,) = contents(started)
+    assert (content.state, content.status) == (State.DONE, "accepted")
 
 
 def test_a_pass_of_a_watcher_that_was_killed_keeps_no_other_out(deployed: None, tmp_path: Path) -> None:

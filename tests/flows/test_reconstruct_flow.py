@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +17,7 @@ from flows.reconstruct import Outcome, reconstruct_file
 from flows.settings import Settings, load_settings
 from microscopy.errors import PotentialError, ReconstructionError
 from planning.records import Status
+from tasks.upkeep import DAY, RESULTS, prune
 
 pytestmark = pytest.mark.prefect
 
@@ -107,6 +110,45 @@ def test_a_lost_record_is_computed_again(science: Science, image: Path, tmp_path
     again = run(image, tmp_path)
     assert science.spent() == Counter(["reconstruct"])
     assert again.result == first.result
+
+
+def age(cache: Path, days: float) -> None:
+    then = time.time() - days * DAY
+    for path in cache.rglob("*"):
+        if path.is_file():
+            os.utime(path, (then, then))
+
+
+def test_what_a_run_finds_in_the_cache_is_in_use(science: Science, image: Path, tmp_path: Path, cache: Path) -> None:
+    run(image, tmp_path)
+    age(cache, 40)
+    unused = cache / "results" / "automat-verify-unused"
+    unused.touch()
+    os.utime(unused, (0, 0))
+    run(image, tmp_path)
+    assert prune(older_than=DAY, keep=0).removed.keys() == {RESULTS}
+    assert not unused.exists()
+    science.spent()
+    run(image, tmp_path)
+    assert science.spent() == Counter()
+
+
+# Here some stages give what an earlier one gave: the record is there again when their turn comes.
+@pytest.mark.parametrize(
+    ("lost", "computed"), [("records", set(STAGES) - {"straighten", "defects"}), ("results", set(STAGES))]
+)
+def test_what_was_pruned_is_computed_again(
+    lost: str, computed: set[str], science: Science, image: Path, tmp_path: Path, cache: Path
+) -> None:
+    first = run(image, tmp_path)
+    science.spent()
+    age(cache / lost, 40)
+    assert prune(older_than=30 * DAY).removed
+    again = run(image, tmp_path)
+    assert set(science.spent()) == computed
+    assert again.result == first.result.model_copy(update={"timings_s": again.result.timings_s})
+    assert run(image, tmp_path).result == again.result
+    assert science.spent() == Counter()
 
 
 def test_a_bad_fit_is_retried_within_bounds_and_the_best_attempt_is_kept(

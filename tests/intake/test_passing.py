@@ -154,9 +154,16 @@ def test_five_lost_runs_are_enough(lab: Lab) -> None:
 def test_a_cancelled_run_is_not_begun_again_unasked(lab: Lab) -> None:
     lab.runs.put(running(lab), RunState.CANCELLED)
     assert lab.look(1).failed == ["a.tif"]
-    assert "automat retry" in lab.contents()["a.tif"].reason
+    content = lab.contents()["a.tif"]
+    assert content.status == "cancelled"
+    assert "automat retry" in content.reason
     lab.look(1000)
     assert len(lab.runs.all()) == 1
+    with lab.ledger() as ledger:
+        ledger.retry([content])
+    lab.look(10)
+    assert len(lab.runs.all()) == 2
+    assert lab.contents()["a.tif"].state is State.RUNNING
 
 
 def test_a_run_that_nobody_takes_waits_for_ever(lab: Lab) -> None:

@@ -45,7 +45,15 @@ def test_digits_follow_the_standard_error(value: float, error: float | None, uni
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(None, "–"), (0.0, "0"), (-0.84213, "−0.8421"), (33.2, "33.2"), (12345.0, "12345"), (2.5e-9, "2.5 × 10^−9")],
+    [
+        (None, "–"),
+        (0.0, "0"),
+        (-0.84213, "−0.8421"),
+        (33.2, "33.2"),
+        (12345.0, "12345"),
+        (2.5e-9, "2.5 × 10⁻⁹"),
+        (-8.1884e7, "−8.188 × 10⁷"),
+    ],
 )
 def test_numbers(value: float | None, text: str) -> None:
     assert words.number(value) == text

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +11,7 @@ from scipy.ndimage import gaussian_filter
 
 from microscopy.micrograph import Micrograph, Modality
 from models.denoising import DenoiseOptions, denoise
-from models.divaesr import inference
+from models.divaesr import inference, weights
 from models.divaesr.configuration import KINDS, PATTERNS
 from models.divaesr.inference import network, restore
 
@@ -161,3 +164,43 @@ def test_resampling_there_and_back(shape: tuple[int, int]) -> None:
 def test_the_network_is_read_once() -> None:
     assert network() is network()
     assert not network().training
+
+
+def test_tensors_go_to_the_device_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On "meta" nothing is computed; a tensor left behind on the processor would be refused."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: nullcontext())  # does not know "meta"
+    monkeypatch.setattr(torch, "bincount", lambda x, minlength: torch.zeros(minlength, device=x.device))  # nor this
+    mixture = weights.load(inference.SHIPPED).to("meta")
+    image, mask = torch.zeros(1, 1, 440, 160, device="meta"), torch.ones(1, 1, 440, 160, device="meta")
+    with torch.inference_mode():
+        answer = inference._tiled(mixture.experts[0], image, mask)
+        opinion = mixture.gate(image, mask)
+    assert answer.shape == (880, 320)
+    assert answer.device.type == opinion.experts.device.type == "meta"
+
+
+def test_a_gpu_is_used_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    plain = inference.network
+
+    def here(folder: Any = inference.SHIPPED, device: str = "cpu") -> Any:
+        asked.append(device)
+        if device == "cuda":
+            raise torch.OutOfMemoryError
+        return plain(folder)
+
+    monkeypatch.setattr(inference, "network", here)
+    image = noisy()
+    expected = restore(image, PIXEL)
+    assert asked == ["cpu"]
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    found = restore(image, PIXEL, device="auto")
+    assert asked == ["cpu", "cuda", "cpu"]
+    assert np.array_equal(found.image, expected.image)
+    assert inference.FULL in found.note
+
+
+def test_without_a_gpu_auto_is_the_processor() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert np.array_equal(restore(noisy(), PIXEL, device="auto").image, restore(noisy(), PIXEL).image)

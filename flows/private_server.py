@@ -119,7 +119,7 @@ class PrivateServer:
         }
         with listener, (self._folder / "server.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.server", str(listener.fileno()), str(self._folder)],
+                [sys.executable, "-m", "flows.private_server", str(listener.fileno()), str(self._folder)],
                 pass_fds=[listener.fileno()],
                 stdin=subprocess.PIPE,
                 stdout=log,

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from flows.server import OrchestrationError, Orchestrator, client_environment
+from flows.private_server import OrchestrationError, Orchestrator, client_environment
 
 pytestmark = pytest.mark.prefect
 
@@ -98,7 +98,7 @@ def test_tables_made_from_the_models_are_those_of_the_migrations(tmp_path: Path)
 
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
 
-    from flows.server import create_tables
+    from flows.private_server import create_tables
 
     def columns(path: str) -> dict[str, set[str]]:
         connection = sqlite3.connect(path)

@@ -11,11 +11,14 @@ import threading
 import time
 from pathlib import Path
 
-from flows.server import API_URL, START_TIMEOUT, STOP_TIMEOUT, OrchestrationError, ask
+from flows.private_server import API_URL, START_TIMEOUT, STOP_TIMEOUT, OrchestrationError, ask
 from microscopy.cache import cache_folder
 
 PORT = 4200
 LOOPBACK = "127.0.0.1"
+
+RUNS_KEPT = 30 * 86400
+"""Seconds that runs which have ended stay in the database; the ledger and the results are the record."""
 
 PORT_TIMEOUT = 8.0
 """Seconds that a port may still be taken by a server that is ending."""
@@ -37,6 +40,8 @@ def environment(database: str | None = None) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_API_URL": "/api",  # as the browser sees it: at any port, by any name of this machine
         "PREFECT_SERVER_SERVICES_SCHEDULER_MIN_SCHEDULED_TIME": "PT3M",  # an hour of passes to come hides the runs
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_ENABLED": "events,flow_runs",  # what a run leaves in it is half a megabyte
+        "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD": str(RUNS_KEPT),
         "PREFECT_SERVER_SERVICES_LATE_RUNS_AFTER_SECONDS": "3600",  # to wait for a free worker is not to be late
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "PREFECT_LOGGING_COLORS": "false",
@@ -127,7 +132,7 @@ class LocalServer:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.serve", LOOPBACK, str(self._port)],
+                [sys.executable, "-m", "flows.lab_server", LOOPBACK, str(self._port)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
