@@ -67,8 +67,8 @@ class Slot:
                 logger.warning("the process of run %s died", flow_run_id)
             self.stop()
             return -signal.SIGKILL
-        except Exception as error:  # what the engine could not turn into a state, such as a lost server
-            logger.warning("run %s was given up: %s: %s", flow_run_id, type(error).__name__, error)
+        except (RuntimeError, CancelledError) as error:
+            logger.warning("run %s was given up: %s", flow_run_id, error or "its worker ends")
             return 1
 
     def warm(self) -> None:
@@ -119,13 +119,23 @@ def _end_with(sentinel: Any) -> None:
 
 
 def execute(flow_run_id: str) -> int:
-    """Run a flow run of a deployment in this process; a failure of the flow is a state like another."""
+    """Run a flow run of a deployment in this process; a failure of the flow is a state like another.
+
+    Raises
+    ------
+    RuntimeError
+        What the engine could not turn into a state, such as a lost server: told in words, because not every error of
+        Prefect survives the way to the worker, whose pool of processes would break.
+    """
     from prefect.exceptions import Abort
     from prefect.flow_engine import load_flow_and_flow_run, run_flow
 
-    flow_run, flow = load_flow_and_flow_run(UUID(flow_run_id))
-    with suppress(Abort):  # somebody else has it, or it was cancelled
-        run_flow(flow, flow_run=flow_run, return_type="state")
+    try:
+        flow_run, flow = load_flow_and_flow_run(UUID(flow_run_id))
+        with suppress(Abort):  # somebody else has it, or it was cancelled
+            run_flow(flow, flow_run=flow_run, return_type="state")
+    except Exception as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from None
     return 0
 
 
