@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -130,10 +131,11 @@ def test_runs_that_stand_still_are_found(api: Api, client: Any) -> None:
         "id": "11111111-1111-4111-8111-111111111111",
     }
     client.request("POST", "/events", json=[beat])
-    for _ in range(100):  # the server writes events in the background
+    for _ in range(300):  # the server writes events in the background
         silent, stuck = runs.zombies(api, now + LATER)
         if "alive" not in silent.text:
             break
+        time.sleep(0.1)
     assert silent.text.startswith("dead: without a sign of life")
     assert stuck.text.startswith("stuck: pending")
     for run in started:
