@@ -39,6 +39,9 @@ RUNS_PER_PROCESS = 100
 CANCELLATION_POLL = 3.0
 """Seconds between two looks at whether somebody cancelled a run that is under way."""
 
+SETTLED = 0.2
+"""Seconds after a run in which Prefect counts its slot as free again."""
+
 CANCELLED = "cancelled while it ran: its process was ended"
 
 RESTART_DELAYS = (1.0, 2.0, 5.0, 10.0, 30.0)
@@ -171,10 +174,18 @@ class WarmWorker(BaseWorker[BaseJobConfiguration, BaseVariables, WarmResult]):
                 group.cancel_scope.cancel()
         finally:
             self._free.append(slot)
+            if self._runs_task_group is not None:
+                self._runs_task_group.start_soon(self._look_again)
         if cancelled.is_set():
             await self._confirm_cancellation(flow_run.id)
             status = 0  # else it would be reported as crashed, and begin again
         return WarmResult(status_code=status, identifier=identifier)
+
+    async def _look_again(self) -> None:
+        """Ask for the next run now that a slot is free: until the next poll it would stay so."""
+        await anyio.sleep(SETTLED)
+        with suppress(Exception):  # the next poll tells of it
+            await self.get_and_submit_flow_runs()
 
     async def _end_if_cancelled(self, id: UUID, slot: Slot, cancelled: anyio.Event) -> None:
         """End the process of a run once somebody cancels that; a server that does not answer is asked again."""

@@ -53,14 +53,8 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         1 when the structure was made from other elements, or from the image alone.
     shift
         Å, largest move of a site from the hypothesis, up to 0.5.
-    close_fit, at_noise, same_cell, as_stated
-        Misfit, χ², strain and the deformation of the hypothesis's cell to the image's, all distortion of the scan
-        included, within ``CLOSE_FIT``, ``AT_NOISE`` and ``SAME_CELL``, as shares of them. A wrong hypothesis seldom has
-        the very cell that the file states.
-    kinds, sites
-        Number of elements, up to 4, and log₁₀ of the number of sites: what a wrong hypothesis must match by chance.
-    off, prior
-        Probability that the scan is off, and log prior of the hypothesis within ± ``LEAD``, as a share of it.
+    close_fit, at_noise, same_cell
+        The first of these within ``CLOSE_FIT``, ``AT_NOISE`` and ``SAME_CELL``, as shares of them.
     """
     candidate = reconstruction.candidate
     symbols = {site.specie.symbol for site in candidate.structure}
@@ -85,11 +79,6 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         "close_fit": min(values["misfit"] / CLOSE_FIT, 1.0),
         "at_noise": float(np.clip(values["chi2"] / AT_NOISE, -1, 1)),
         "same_cell": min(values["strain"] / SAME_CELL, 1.0),
-        "as_stated": min(100 * deformation(plane_cell(candidate.structure), candidate.cell) / SAME_CELL, 1.0),
-        "kinds": float(min(len(symbols), 4)),
-        "sites": float(np.log10(len(candidate.structure))),
-        "off": candidate.scan_off,
-        "prior": float(np.clip(candidate.log_prior, -LEAD, LEAD)) / LEAD,
     }
 
 
