@@ -41,6 +41,9 @@ START = 300.0
 FINISH = 900.0
 """Seconds that the watcher may take to start, and without any progress."""
 
+FEWEST = 10
+"""Runs of one process."""
+
 WARM = 0.2
 """Share of the runs at the beginning that the slope of memory leaves out: caches fill."""
 
@@ -65,6 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--document", type=Path, help=f"whose block <!-- {TITLE} --> gets the table")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    if options.runs < FEWEST:
+        parser.error(f"--runs: the growth of memory needs {FEWEST} or more")
     if options.child:
         print(json.dumps(_memory(options.runs, Path(options.child))))
         return 0
