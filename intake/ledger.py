@@ -226,11 +226,10 @@ class Ledger:
         return db
 
     def _checked(self) -> None:
-        application = self._pragma("application_id")
-        empty = not self._pragma("schema_version")
+        empty = not self._pragma("schema_version")  # read first: another process may just be making the ledger
         if empty and not self.readonly:
             self._created()
-        elif application != APPLICATION:
+        elif self._pragma("application_id") != APPLICATION:
             raise LedgerError(
                 f"{self._name}: is not a ledger of AutoMat; move it away, or choose another output folder"
             )

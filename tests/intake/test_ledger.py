@@ -160,22 +160,24 @@ def test_a_ledger_in_use_is_told(path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert three.look() is None
 
 
-def test_two_may_make_the_ledger_at_once(path: Path) -> None:
+def test_some_may_make_the_ledger_at_once(path: Path) -> None:
     errors = []
 
-    def make() -> None:
+    def make(place: Path) -> None:
         try:
-            Ledger(path).close()
+            Ledger(place).close()
         except LedgerError as error:
             errors.append(error)
 
-    threads = [threading.Thread(target=make) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    for turn in range(30):
+        place = path.with_name(f"{turn}.sqlite")
+        threads = [threading.Thread(target=make, args=(place,)) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
     assert not errors
-    with Ledger(path) as ledger:
+    with Ledger(place) as ledger:
         assert ledger.counts()["waiting"] == 0
 
 
