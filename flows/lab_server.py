@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 
-from flows.private_server import API_URL, START_TIMEOUT, STOP_TIMEOUT, OrchestrationError, ask
+from flows.private_server import API_URL, START_TIMEOUT, OrchestrationError, ask, end, end_with_parent, launch
 from microscopy.cache import cache_folder
+from microscopy.hosts import is_loopback
 
 PORT = 4200
 LOOPBACK = "127.0.0.1"
@@ -69,7 +68,7 @@ def check_address(host: str, port: int) -> None:
     OrchestrationError
         If the port is taken, or others could reach a server without a password.
     """
-    if not _is_loopback(host) and not os.environ.get(AUTH):
+    if not is_loopback(host) and not os.environ.get(AUTH):
         raise OrchestrationError(
             f"anybody who reaches {host} could run anything here: give --auth-file with a file that holds user:password"
         )
@@ -92,12 +91,8 @@ def run(host: str, port: int, follow: bool = False) -> None:
         uvicorn.Config(create_app(), host=host, port=port, log_level="warning", timeout_keep_alive=5, access_log=False)
     )
 
-    def follow_parent() -> None:
-        sys.stdin.buffer.read()
-        server.should_exit = server.force_exit = True
-
     if follow:
-        threading.Thread(target=follow_parent, daemon=True).start()
+        end_with_parent(server)
     server.run()
 
 
@@ -131,14 +126,7 @@ class LocalServer:
         settings = {**os.environ, **environment()}
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.lab_server", LOOPBACK, str(self._port)],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=settings,
-                start_new_session=True,  # Ctrl-C is for the command, which then stops the server
-            )
+            self._process = launch("flows.lab_server", [LOOPBACK, str(self._port)], log, settings)
 
     def _await_port(self) -> None:
         """Give the server of a command that was killed a moment ago the time to end."""
@@ -167,24 +155,8 @@ class LocalServer:
     def stop(self) -> None:
         """Stop it; safe to call at any time."""
         process, self._process = self._process, None
-        if process is None:
-            return
-        assert process.stdin is not None
-        process.stdin.close()
-        try:
-            process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        if process is not None:
+            end(process)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fcntl import LOCK_EX, flock
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -29,6 +28,7 @@ from flows.topology import STEPS
 from intake.claims import claim, held
 from microscopy.cache import cache_folder
 from microscopy.errors import AutoMatError
+from models.device import AUTO, chosen
 from tasks import calls
 from tasks.store import Ref
 
@@ -170,7 +170,7 @@ def _key(digest: str) -> str:
 @contextmanager
 def _device(step: str) -> Iterator[None]:
     """One run at a time on a GPU, also of workers that know nothing of each other."""
-    if STEPS[step].queue is None or not _gpu():
+    if STEPS[step].queue is None or chosen(AUTO) == "cpu":
         yield
         return
     with (Path(tempfile.gettempdir()) / f"automat-gpu-{os.environ.get('CUDA_VISIBLE_DEVICES', '0')}.lock").open(
@@ -178,10 +178,3 @@ def _device(step: str) -> Iterator[None]:
     ) as file:
         flock(file, LOCK_EX)
         yield
-
-
-@cache
-def _gpu() -> bool:
-    import torch
-
-    return bool(torch.cuda.is_available())

@@ -17,11 +17,16 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, TYPE_CHECKING
 
+from microscopy.cache import RESULTS_VARIABLE
 from microscopy.errors import AutoMatError
+
+if TYPE_CHECKING:
+    import uvicorn
 
 API_URL = "PREFECT_API_URL"
 DATABASE = "prefect.db"
@@ -33,7 +38,7 @@ REMOTE_TIMEOUT = 10.0
 """Seconds a server that is said to be running may take to answer."""
 
 STOP_TIMEOUT = 5.0
-"""Seconds the private server gets to stop by itself."""
+"""Seconds a server gets to stop by itself."""
 
 PRIVATE_SERVER = {
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -70,7 +75,7 @@ def client_environment(cache: Path, verbose: bool) -> dict[str, str]:
     """Environment of the flows, to be set before Prefect is imported; what the user has set is kept."""
     wanted = {
         "DO_NOT_TRACK": "1",
-        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(cache / "results"),
+        RESULTS_VARIABLE: str(cache / "results"),
         "PREFECT_LOGGING_COLORS": "false",
     }
     if not verbose:  # errors are told once, in one line, by the command
@@ -88,7 +93,7 @@ def worker_environment(cache: Path) -> dict[str, str]:
     wanted = {
         "DO_NOT_TRACK": "1",
         "PREFECT_HOME": str(cache / "prefect"),
-        "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(cache / "results"),
+        RESULTS_VARIABLE: str(cache / "results"),
         "PREFECT_LOGGING_COLORS": "false",
         "PREFECT_LOGGING_EXTRA_LOGGERS": "automat",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
@@ -98,6 +103,42 @@ def worker_environment(cache: Path) -> dict[str, str]:
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
     }
     return {name: value for name, value in wanted.items() if name not in os.environ}
+
+
+def launch(
+    module: str, arguments: Sequence[str], log: IO[bytes], environment: Mapping[str, str], keep: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
+    """Start a server module that ends when its standard input closes; ``keep``: open files that it inherits."""
+    return subprocess.Popen(
+        [sys.executable, "-m", module, *arguments],
+        pass_fds=keep,
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+        env=environment,
+        start_new_session=True,  # Ctrl-C is for the command, which then stops the server
+    )
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Have a launched server stop by itself, and end it if it does not."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        process.wait(STOP_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def end_with_parent(server: uvicorn.Server) -> None:
+    """Stop a server once standard input closes, which is when the command that launched it ends."""
+
+    def follow() -> None:
+        sys.stdin.buffer.read()
+        server.should_exit = server.force_exit = True
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 class PrivateServer:
@@ -118,15 +159,8 @@ class PrivateServer:
             "PREFECT_SERVER_DATABASE_CONNECTION_URL": f"sqlite+aiosqlite:///{self._folder / DATABASE}",
         }
         with listener, (self._folder / "server.log").open("wb") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "flows.private_server", str(listener.fileno()), str(self._folder)],
-                pass_fds=[listener.fileno()],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                env=environment,
-                start_new_session=True,  # Ctrl-C is for the command, which then stops the server
-            )
+            arguments = [str(listener.fileno()), str(self._folder)]
+            self._process = launch("flows.private_server", arguments, log, environment, [listener.fileno()])
 
     def wait(self) -> None:
         """Return once the server answers.
@@ -149,13 +183,7 @@ class PrivateServer:
     def stop(self) -> None:
         """Stop it and remove its traces; safe to call at any time."""
         if self._process is not None:
-            assert self._process.stdin is not None
-            self._process.stdin.close()
-            try:
-                self._process.wait(STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                self._process.kill()
-                self._process.wait()
+            end(self._process)
             self._process = None
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -248,11 +276,7 @@ def serve(descriptor: int, folder: Path) -> None:
     create_tables(folder / DATABASE)
     server = uvicorn.Server(uvicorn.Config(create_app(), log_level="error", lifespan="on"))
 
-    def follow_parent() -> None:
-        sys.stdin.buffer.read()
-        server.should_exit = server.force_exit = True
-
-    threading.Thread(target=follow_parent, daemon=True).start()
+    end_with_parent(server)
     server.run(sockets=[socket.socket(fileno=descriptor)])
     shutil.rmtree(folder, ignore_errors=True)  # the command may have been killed
 

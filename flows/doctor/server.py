@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import time
@@ -17,6 +16,7 @@ from packaging.version import InvalidVersion, Version
 from flows.doctor.api import AUTH, KEY, URL, Api, ApiError
 from flows.doctor.deployed import online, workers_of
 from flows.doctor.finding import Finding, broken, ok, skipped, warning
+from microscopy.hosts import is_loopback
 
 DATABASE_URL = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
 
@@ -65,7 +65,7 @@ def authentication(api: Api, outside: Callable[[], str | None] | None = None) ->
     name, remedy = "authentication", "set PREFECT_SERVER_API_AUTH_STRING_FILE for the server, or bind it to 127.0.0.1"
     if not api.anonymous():
         return ok(name, "on")
-    if not _loopback(api.host):
+    if not is_loopback(api.host.strip("[]")):
         return broken(name, f"off: whoever reaches {api.host} can see all runs and start code on the workers", remedy)
     address = (outside or own_address)()
     if address and api.anonymous(str(httpx.URL(api.url).copy_with(host=address))):
@@ -81,7 +81,7 @@ def own_address() -> str | None:
             address = str(probe.getsockname()[0])
         except OSError:
             return None
-    return None if _loopback(address) else address
+    return None if is_loopback(address) else address
 
 
 def database(api: Api, environment: Mapping[str, str] = os.environ) -> Finding:
@@ -137,12 +137,3 @@ def _at(settings: Any, *path: str) -> Any:
     for name in path:
         settings = settings.get(name) if isinstance(settings, Mapping) else None
     return settings
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False

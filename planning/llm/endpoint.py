@@ -6,7 +6,6 @@ which the variables win over. The key is read again whenever a question is asked
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import httpx
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from microscopy.errors import AutoMatError
+from microscopy.hosts import is_loopback
 
 PREFIX = "AUTOMAT_LLM_"
 CONFIG = f"{PREFIX}CONFIG"
@@ -70,7 +70,7 @@ class Endpoint:
     @property
     def local(self) -> bool:
         """Whether the model runs on this machine."""
-        return _loopback(httpx.URL(self.base_url).host)
+        return is_loopback(httpx.URL(self.base_url).host)
 
 
 class Configuration(BaseModel):
@@ -183,12 +183,3 @@ def _layered(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, An
     if any(name in above for name in KEYS):
         below = {name: value for name, value in below.items() if name not in KEYS}
     return {**below, **above}
-
-
-def _loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
