@@ -42,6 +42,7 @@ from models.formation import relax
 from models.potentials import load_potential
 from models.relaxation import RelaxOptions
 from planning.confidence import MODEL, features
+from planning.limits import deciding
 from planning.planner import Situation, legal_branches
 from planning.records import Status, Verdict
 from planning.search import Search
@@ -71,9 +72,9 @@ ARTEFACTS = {
     "source_size": (0.1, 0.5),
     "tilt": (0.5, 4.0),
     "background": (0.2, 1.5),
-    "vacancies": (0.01, 0.03),
 }
-"""Artefacts and the strengths between which they are drawn; up to two at once."""
+"""Artefacts and the strengths between which they are drawn; up to two at once. Not vacancies: an image with some needs
+a multislice of the whole field, minutes each, and the few that a lattice bears hardly change its average cell."""
 
 FOLDS = 5
 
@@ -147,7 +148,7 @@ def attempts(
         verdict = verify(micrograph, candidates, found, None)
         if found is not None:
             yield verdict, (candidates, found)
-        failed = {check.name for check in verdict.checks if not check.passed}
+        failed = deciding(verdict.checks)
         restricted = search.options.use_elements and micrograph.elements is not None
         made = found is not None and found.candidate.origin != "template"
         situation = Situation(0, restricted, likeness, made)

@@ -87,6 +87,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         warnings=candidates.lattice.warnings,
         chi2=refined.chi2,
         superstructure=larger.significance if larger else 0.0,
+        elements=refined.elements,
     )
 
 

@@ -183,6 +183,22 @@ class PointDefects:
     note: str
 
 
+@dataclass(frozen=True)
+class ElementEvidence:
+    """How sure an image is of one element of a crystal, the others held.
+
+    Attributes
+    ----------
+    symbol
+        The element.
+    alike
+        Other elements that explain the image as well, or better, by atomic number.
+    """
+
+    symbol: str
+    alike: tuple[str, ...]
+
+
 @dataclass(frozen=True, eq=False)
 class Reconstruction:
     """A crystal and how well the image supports it.
@@ -218,6 +234,8 @@ class Reconstruction:
         Point defects; None when nobody looked for them.
     superstructure
         −log₁₀ of the probability that the image has no larger cell than this one; ``reconstruction.superstructure``.
+    elements
+        How sure the image is of each element.
     """
 
     structure: Structure
@@ -242,4 +260,5 @@ class Reconstruction:
     chi2: float = 1.0
     defects: PointDefects | None = None
     superstructure: float = 0.0
+    elements: tuple[ElementEvidence, ...] = ()
     symmetry_plateau: tuple[float, float] | None = None

@@ -16,8 +16,9 @@ from pymatgen.core import Structure
 
 from library.fingerprint import nodes
 from microscopy.linear import scattering
+from reconstruction.elements import element_evidence
 from reconstruction.measurement import Measurement, correlation, gather, supercell, weigh
-from reconstruction.records import Candidate
+from reconstruction.records import Candidate, ElementEvidence
 from reconstruction.registration import MODEL_ERROR, corrected_transfer
 
 POSITION_PRIOR = 0.08
@@ -53,6 +54,8 @@ class Refinement:
         Of the coefficients over pure noise, less what the prior charges for the moves.
     correlation
         Weighted correlation of measured and modelled coefficients, 0 to 1.
+    elements
+        How sure the image is of each element.
     """
 
     frac: Float[np.ndarray, "N 2"]
@@ -64,6 +67,7 @@ class Refinement:
     chi2: float
     log_likelihood: float
     correlation: float
+    elements: tuple[ElementEvidence, ...]
 
 
 def refine_positions(candidate: Candidate, measurement: Measurement, prior: float = POSITION_PRIOR) -> Refinement:
@@ -131,8 +135,8 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
     relative = np.kron(np.eye(sites) - 1 / sites, np.eye(2))
     covariance = relative @ np.linalg.inv(normal)[:count, :count] @ relative
     variances = np.diag(covariance).reshape(-1, 2).mean(axis=1)
-    model = amplitude * (_waves(factors, indices, g, start, moved, origin) * np.exp(-damping * q**2)).sum(axis=0)
-    weights = root**2
+    waves = amplitude * _waves(factors, indices, g, start, moved, origin) * np.exp(-damping * q**2)
+    model, weights = waves.sum(axis=0), root**2
     gain = float((weights * (np.abs(c) ** 2 - np.abs(c - model) ** 2)).sum())
     noise = measurement.spectrum.noise(np.linalg.norm(g, axis=1))
     return Refinement(
@@ -145,6 +149,7 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
         chi2=float((np.abs(c - model) ** 2 * weights).mean()),
         log_likelihood=gain - 0.5 * float((moved**2).sum()) / prior**2,
         correlation=correlation(gain, c, weights, noise),
+        elements=element_evidence(c, waves, numbers, q, weights, measurement.optics.modality),
     )
 
 

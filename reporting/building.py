@@ -192,6 +192,7 @@ def _structure(found: Reconstruction) -> StructureResult:
         gamma_error=gamma_error,
         position_error=float(found.position_errors.max()) if found.position_errors.size else None,
         z_source=found.z_source,
+        elements_alike={each.symbol: each.alike for each in found.elements},
     )
 
 

@@ -162,6 +162,7 @@ def _template() -> Any:
         "measured": words.measured,
         "layer_group": _layer_group,
         "branch": _branch,
+        "alike": words.alike,
         "attempt": words.attempt,
         "chooser": lambda name: words.CHOOSERS.get(name, name),
         "origin": lambda name: words.ORIGINS.get(name, name),

@@ -108,6 +108,8 @@ class StructureResult(_Record):
     """Largest of any site in the plane, Å."""
     z_source: str = ""
     """Where the heights come from: ``template`` or ``bond lengths``. They are never measured."""
+    elements_alike: dict[str, tuple[str, ...]] = {}
+    """By element, those that would explain the image as well in its place, the other elements held."""
 
 
 class AlternativeResult(_Record):

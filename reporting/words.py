@@ -6,6 +6,8 @@ import math
 import re
 from collections.abc import Sequence
 
+from ase.data import atomic_numbers
+
 from planning.records import Branch, Status
 from reporting.result import AttemptResult, DefectsResult, Result
 
@@ -116,6 +118,20 @@ def attempt(step: AttemptResult) -> str:
 def _listed(names: Sequence[str]) -> str:
     words = [name.replace("_", " ") for name in names]
     return " and ".join(filter(None, (", ".join(words[:-1]), *words[-1:])))
+
+
+def alike(symbol: str, others: Sequence[str]) -> str:
+    """Name the elements that an image cannot tell from one, neighbours in the periodic table as ranges: V–Fe, Ga."""
+    if not others:
+        return "no other"
+    runs: list[list[str]] = []
+    for number, other in sorted((atomic_numbers[other], other) for other in others):
+        before = atomic_numbers[runs[-1][-1]] if runs else 0
+        if before and all(between == atomic_numbers[symbol] for between in range(before + 1, number)):
+            runs[-1].append(other)
+        else:
+            runs.append([other])
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]}–{run[-1]}" for run in runs)
 
 
 def title(result: Result) -> str:

@@ -10,7 +10,15 @@ from pymatgen.core import Lattice, Structure
 from microscopy.micrograph import Micrograph
 from models.records import Denoised, Relaxation
 from planning.records import Branch, Check, Decision, Found, Status, Verdict
-from reconstruction.records import Candidate, Candidates, ImageLattice, PointDefect, PointDefects, Reconstruction
+from reconstruction.records import (
+    Candidate,
+    Candidates,
+    ElementEvidence,
+    ImageLattice,
+    PointDefect,
+    PointDefects,
+    Reconstruction,
+)
 from reporting.building import build_result
 from reporting.result import Result
 
@@ -124,6 +132,7 @@ def reconstruction(scale: float = 1.031) -> Reconstruction:
         cell_residual=residual.astype(np.float32),
         columns=np.array([[0.0, 0.0], [2 / 3, 1 / 3]]),
         z_source="template",
+        elements=(ElementEvidence("S", ("P", "Cl")), ElementEvidence("Mo", ("Nb", "Tc", "Ru"))),
     )
 
 

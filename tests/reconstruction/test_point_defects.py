@@ -7,22 +7,17 @@ from functools import cache
 
 import numpy as np
 import pytest
+from hypotheses import hypothesis
 from images import graphene, linear_image, mos2, oblique, turn
 from scipy.ndimage import gaussian_filter
 
-from library.records import Template
 from microscopy.linear import scattering, transfer
 from microscopy.micrograph import Modality
 from microscopy.optics import Optics
 from microscopy.slab import plane_cell
-from reconstruction.alignment import align
-from reconstruction.hypotheses import Proposal, hypothesise
-from reconstruction.lattice import find_lattice
-from reconstruction.measurement import measure
 from reconstruction.point_defects import DETECTABLE, find_point_defects
 from reconstruction.point_field import EDGE, MIN_CELLS
 from reconstruction.reconstruct import reconstruct
-from reconstruction.records import Candidates
 
 ORIGIN = np.array([1.3, 2.1])
 SHAPE = (200, 240)
@@ -65,13 +60,7 @@ def planted(structure, defects, *, noise=0.3, seed=0, modality=Modality.HAADF, s
 
 
 def perfect(structure, micrograph):
-    lattice = find_lattice(micrograph, 2.1)
-    assert lattice is not None
-    measurement = measure(micrograph, lattice)
-    template = Template("test", structure, structure.composition.reduced_formula, "test")
-    proposal = Proposal(template, structure, "template", 1.0, align(structure, measurement, 0.03))
-    candidate = hypothesise(proposal, measurement)
-    return reconstruct(micrograph, Candidates((candidate,), lattice, np.inf, 1))
+    return reconstruct(micrograph, hypothesis(structure, micrograph))
 
 
 def sites_inside(structure, margin=3.0):

@@ -2,31 +2,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypotheses import hypothesis
 from images import graphene, linear_image, mos2, oblique, tin_sulfide, turn
 
 from benchmarks.metrics import score
-from library.records import Template
 from microscopy.errors import ReconstructionError
 from microscopy.slab import plane_cell
-from reconstruction.alignment import align
-from reconstruction.hypotheses import Proposal, hypothesise
-from reconstruction.lattice import find_lattice
-from reconstruction.measurement import measure
 from reconstruction.reconstruct import calibration, reconstruct
-from reconstruction.records import Candidates
 
 ALL = {"1H-MoS2": (mos2(), 78), "graphene": (graphene(), 80), "SnS": (tin_sulfide(), None), "PdSeCl": (oblique(), 1)}
-
-
-def hypothesis(structure, micrograph, strain=0.03):
-    """Candidates with one template, registered."""
-    lattice = find_lattice(micrograph, 2.1)
-    assert lattice is not None
-    measurement = measure(micrograph, lattice)
-    template = Template("test", structure, structure.composition.reduced_formula, "test")
-    proposal = Proposal(template, structure, "template", 1.0, align(structure, measurement, strain))
-    candidate = hypothesise(proposal, measurement)
-    return Candidates((candidate,), lattice, np.inf, 1)
 
 
 @pytest.mark.parametrize("name", sorted(ALL))

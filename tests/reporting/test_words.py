@@ -64,6 +64,19 @@ def test_formulas() -> None:
     assert words.formula("Ca(OH)2") == "Ca(OH)₂"
 
 
+@pytest.mark.parametrize(
+    ("symbol", "others", "text"),
+    [
+        ("Mo", (), "no other"),
+        ("Mo", ("Tc", "Nb", "Zr"), "Zr–Tc"),
+        ("S", ("Cl",), "Cl"),
+        ("Zn", ("Cr", "Mn", "Ni", "Cu", "Ga", "Br"), "Cr–Mn, Ni–Ga, Br"),
+    ],
+)
+def test_elements_that_look_alike_are_given_as_ranges(symbol: str, others: tuple[str, ...], text: str) -> None:
+    assert words.alike(symbol, others) == text
+
+
 def test_every_branch_has_words() -> None:
     assert set(words.BRANCHES) == set(Branch)
 

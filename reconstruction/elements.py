@@ -1,0 +1,72 @@
+r"""What an image says of a crystal's elements: which others would look the same.
+
+Scattering grows smoothly with the atomic number, and an image has no absolute scale. In the refined model every element
+is replaced by every other one, amplitude and damping are fitted anew, and what the replacement costs in log likelihood
+is its log odds. The other elements are held: if all of them changed together the image could say still less.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from ase.data import chemical_symbols
+from jaxtyping import Complex, Float, Int
+
+from microscopy.linear import scattering
+from microscopy.micrograph import Modality
+from reconstruction.hypotheses import TEMPERATURE
+from reconstruction.records import ElementEvidence
+
+HEAVIEST = 94
+"""Plutonium: no monolayer is known of anything beyond."""
+
+ALIKE = 1.5
+"""Log odds below which two elements cannot be told apart: those that the check ``margin`` asks for."""
+
+
+def element_evidence(
+    c: Complex[np.ndarray, " K"],
+    waves: Complex[np.ndarray, "N K"],
+    numbers: Int[np.ndarray, " N"],
+    q: Float[np.ndarray, " K"],
+    weights: Float[np.ndarray, " K"],
+    modality: Modality,
+) -> tuple[ElementEvidence, ...]:
+    """Replace each element of a refined model by each other one.
+
+    Parameters
+    ----------
+    c, weights
+        Measured coefficients and their inverse variances.
+    waves
+        What each site adds to the coefficients of the model, damping included.
+    numbers
+        Atomic numbers of the sites.
+    q
+        Spatial frequencies, 1/Å.
+    modality
+        Of the image.
+
+    Returns
+    -------
+    One entry for each element, by atomic number.
+    """
+    tried = np.arange(1, HEAVIEST + 1)
+    power = scattering(tried, q, modality)
+    found = []
+    for number in np.unique(numbers):
+        own = waves[numbers == number].sum(axis=0)
+        rest = waves.sum(axis=0) - own
+        models = rest + own * power / power[number - 1]
+        gains = np.array([_gain(c, model, q, weights) for model in models])
+        odds = (gains[number - 1] - gains) / TEMPERATURE
+        alike = tuple(chemical_symbols[z] for z in tried if z != number and odds[z - 1] < ALIKE)
+        found.append(ElementEvidence(chemical_symbols[number], alike))
+    return tuple(found)
+
+
+def _gain(c: np.ndarray, model: np.ndarray, q: np.ndarray, weights: np.ndarray) -> float:
+    """Log likelihood over noise, amplitude and a small change of the damping fitted."""
+    shapes = np.stack([model, -(q**2) * model])
+    normal = np.real((shapes * weights) @ shapes.conj().T)
+    right = np.real((shapes.conj() * weights) @ c)
+    return float(right @ np.linalg.solve(normal + 1e-12 * np.diag(np.diag(normal)), right))
