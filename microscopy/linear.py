@@ -79,10 +79,23 @@ def projected_scattering(
     """
     cell = plane_cell(structure) if cell is None else cell
     q = np.linalg.norm(indices @ np.linalg.inv(cell).T, axis=1)
-    phases = np.exp(-2j * np.pi * structure.frac_coords[:, :2] @ indices.T)
+    phases = plane_waves(structure.frac_coords[:, :2], indices)
     elements, which = np.unique(np.array(structure.atomic_numbers), return_inverse=True)
     factors = scattering(elements, q, modality)
     return np.asarray((factors[which] * phases).sum(axis=0) / abs(float(np.linalg.det(cell))))
+
+
+def plane_waves(frac: Float[np.ndarray, "N 2"], indices: Int[np.ndarray, "K 2"]) -> Complex[np.ndarray, "N K"]:
+    """exp(−2πi h·x) at nodes h for fractional positions x.
+
+    A node's wave is the product of two along a and b, of which a grid of nodes has few: no exponential is taken twice.
+    """
+    along = []
+    for axis in (0, 1):
+        lowest, highest = int(indices[:, axis].min(initial=0)), int(indices[:, axis].max(initial=0))
+        waves = np.exp(-2j * np.pi * frac[:, axis, None] * np.arange(lowest, highest + 1))
+        along.append(waves[:, indices[:, axis] - lowest])
+    return np.asarray(along[0] * along[1])
 
 
 def scattering(

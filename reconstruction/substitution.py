@@ -23,7 +23,7 @@ from library.fingerprint import REFERENCE_OPTICS, nodes, powder_pattern
 from library.geometry import site_radii
 from library.records import Template
 from library.store import Library
-from microscopy.linear import scattering, transfer
+from microscopy.linear import plane_waves, scattering, transfer
 from microscopy.micrograph import Modality
 from microscopy.slab import plane_cell
 from reconstruction.alignment import align, alignments
@@ -206,7 +206,7 @@ def _roles(
     """Frequencies of a cell's nodes, 1/Å, and what each role's sites add there per unit scattering, shape (E, K)."""
     indices = nodes(shape, q_max)
     g = indices @ np.linalg.inv(shape).T
-    waves = np.exp(-2j * np.pi * known.frac_coords[:, :2] @ indices.T)
+    waves = plane_waves(known.frac_coords[:, :2], indices)
     roles = np.zeros((int(which.max()) + 1, len(indices)), dtype=complex)
     np.add.at(roles, which, waves)
     return np.linalg.norm(g, axis=1), roles * transfer(g, REFERENCE_OPTICS[modality])

@@ -4,7 +4,7 @@ from images import graphene, mos2, mos2_1t
 
 from library.fingerprint import nodes
 from microscopy.detector import phase_gradient
-from microscopy.linear import projected_scattering, scattering, structure_factors, transfer
+from microscopy.linear import plane_waves, projected_scattering, scattering, structure_factors, transfer
 from microscopy.micrograph import Modality
 from microscopy.multislice import cell_images
 from microscopy.optics import Optics
@@ -55,6 +55,12 @@ def test_scattering_factors_follow_the_mott_bethe_relation():
     for number in (6, 16, 42):
         limit = number / (2 * np.pi**2 * bohr * q**2)
         assert scattering(np.array([number]), q, Modality.IDPC)[0] == pytest.approx(limit, rel=0.2)
+
+
+@pytest.mark.parametrize("indices", [nodes(plane_cell(mos2())), np.array([[2, -3]]), np.zeros((0, 2), dtype=int)])
+def test_plane_waves_are_exponentials(indices):
+    frac = np.array([[0.1, 0.7], [-1.3, 0.25], [0.0, 2.0]])
+    assert np.allclose(plane_waves(frac, indices), np.exp(-2j * np.pi * frac @ indices.T), atol=1e-12)
 
 
 def test_a_supercell_adds_no_power():
