@@ -46,7 +46,7 @@ from planning.limits import deciding
 from planning.planner import Situation, legal_branches
 from planning.records import Status, Verdict
 from planning.search import Search
-from planning.verify import verify
+from planning.verify import ACCEPTED_CONFIDENCE, verify
 from reconstruction.drift import undrifted_micrograph
 from reconstruction.reconstruct import reconstruct
 from reconstruction.records import Candidates, Reconstruction
@@ -78,8 +78,11 @@ a multislice of the whole field, minutes each, and the few that a lattice bears 
 
 FOLDS = 5
 
-REGULARISATION = 0.3
+REGULARISATION = 1.0
 """Inverse strength of the penalty on the weights: of 0.3, 1 and 3, what predicts materials that were left out best."""
+
+REGIMES = {(True, False): "I", (False, False): "II", (True, True): "III", (False, True): "IV"}
+"""By whether the elements are given, and whether the template is withheld."""
 
 RELAX = RelaxOptions(max_seconds=30.0)
 """Enough for the cells that are drawn."""
@@ -160,33 +163,66 @@ def attempts(
 
 
 def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
-    """Logistic model of success, with its cross-validated log loss and calibration error."""
+    """Logistic model of success, with its cross-validated log loss and calibration error.
+
+    Every image weighs the same, however many attempts it took.
+    """
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.model_selection import GroupKFold
 
     names = list(lines[0]["features"])
     x = np.array([[line["features"][name] for name in names] for line in lines])
     y = np.array([line["success"] for line in lines])
-    groups = [line["id"] for line in lines]
+    groups = np.array([line["id"] for line in lines])
+    images = np.unique([_image(line) for line in lines], return_inverse=True)[1]
+    weight = 1 / np.bincount(images)[images]
     scale = x.std(axis=0) + 1e-9
-    model = LogisticRegression(C=REGULARISATION, max_iter=2000)
-    predicted = cross_val_predict(model, x / scale, y, groups=groups, cv=GroupKFold(FOLDS), method="predict_proba")[
-        :, 1
-    ]
-    model.fit(x / scale, y)
+    model = LogisticRegression(C=REGULARISATION, max_iter=5000)
+    predicted = np.zeros(len(y))
+    for train, test in GroupKFold(FOLDS).split(x, y, groups):
+        model.fit(x[train] / scale, y[train], sample_weight=weight[train])
+        predicted[test] = model.predict_proba(x[test] / scale)[:, 1]
+    model.fit(x / scale, y, sample_weight=weight)
     weights = model.coef_[0] / scale
-    sure = predicted > 0.9
+    answers = np.array(
+        [max(np.flatnonzero(images == n), key=lambda at: predicted[at]) for n in range(images.max() + 1)]
+    )
+    regimes = np.array([REGIMES[line["given"], line["withheld"]] for line in lines])[answers]
     return {
         "intercept": float(model.intercept_[0]),
         "weights": {name: float(weight) for name, weight in zip(names, weights, strict=True)},
         "samples": len(lines),
         "materials": len(set(groups)),
         "cross_validated": {
-            "log_loss": float(-np.log(np.where(y, predicted, 1 - predicted) + 1e-12).mean()),
-            "expected_calibration_error": calibration_error(predicted, y),
-            "share_above_0.9": float(sure.mean()),
-            "right_above_0.9": float(y[sure].mean()) if sure.any() else None,
+            "log_loss": float(np.average(_log_loss(predicted, y), weights=weight)),
+            "answers": _answers(predicted[answers], y[answers]),
+            **{
+                name: _answers(predicted[answers][regimes == name], y[answers][regimes == name])
+                for name in sorted(set(regimes))
+            },
         },
+    }
+
+
+def _image(line: dict[str, Any]) -> str:
+    """What attempts on one image share."""
+    return json.dumps([line["case"], line["given"], line["withheld"]])
+
+
+def _log_loss(predicted: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return np.asarray(-np.log(np.where(right, predicted, 1 - predicted) + 1e-12))
+
+
+def _answers(predicted: np.ndarray, right: np.ndarray) -> dict[str, float | int | None]:
+    """What the confidence of answers is worth: of every image its most probable attempt."""
+    sure = predicted >= ACCEPTED_CONFIDENCE
+    return {
+        "images": len(right),
+        "right": float(right.mean()),
+        "mean_confidence": float(predicted.mean()),
+        "expected_calibration_error": calibration_error(predicted, right),
+        "sure": int(sure.sum()),
+        "sure_and_right": int(right[sure].sum()),
     }
 
 

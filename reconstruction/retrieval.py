@@ -18,9 +18,13 @@ from reconstruction.measurement import Measurement, measure
 from reconstruction.query import search
 from reconstruction.records import Candidates
 from reconstruction.spectrum import highest_frequency
-from reconstruction.substitution import substitutions
+from reconstruction.substitution import STRETCH, substitutions
 from reconstruction.superstructure import superstructures
 from reconstruction.template_free import build_free
+
+MOST_SUBSTITUTED = 5000
+"""Structures in which other elements are tried, a second's worth: of a larger library those most like the image in any
+size, for it also holds their structure types with elements that scatter much the same."""
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ def retrieve(
     if options.substitute and (elements or formula):
         kinds = len(Composition(formula)) if formula else len(set(elements or ()))
         pool = library.rows(exclude=options.exclude, kinds=kinds)
+        if len(pool) > MOST_SUBSTITUTED:
+            pool, _ = search(measurement, library, micrograph.modality, STRETCH, MOST_SUBSTITUTED, pool)
         candidates += substitutions(measurement, library, pool, micrograph.modality, elements, formula)
         searched += len(pool)
     if options.template_free and (elements or formula):

@@ -62,6 +62,17 @@ def test_a_material_that_the_library_lacks_is_made_of_another(library, name, kno
     assert answer.a == pytest.approx(structure.lattice.a, rel=2e-3)
 
 
+def test_of_a_large_library_only_structures_like_the_image_are_tried(library, monkeypatch) -> None:
+    structure = library.template(library.ids.index("1H-MX2:Mo-Se")).structure
+    image, _ = linear_image(structure, noise=0.3)
+    asked, options = replace(image, elements=("Mo", "Se")), RetrievalOptions(exclude=("MoSe2",), substitute=True)
+    everything = retrieve(asked, library, options)
+    monkeypatch.setattr("reconstruction.retrieval.MOST_SUBSTITUTED", 40)
+    some = retrieve(asked, library, options)
+    assert some.searched == 40 < everything.searched
+    assert some.items[0].log_likelihood == pytest.approx(everything.items[0].log_likelihood, rel=1e-6)
+
+
 def test_nothing_is_made_of_nothing(library) -> None:
     image, _ = linear_image(mos2(), noise=0.3)
     found = retrieve(image, library, RetrievalOptions(substitute=True))
