@@ -57,15 +57,10 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         Misfit, χ², strain and the deformation of the hypothesis's cell to the image's, all distortion of the scan
         included, within ``CLOSE_FIT``, ``AT_NOISE`` and ``SAME_CELL``, as shares of them. A wrong hypothesis seldom has
         the very cell that the file states.
-    shape, same_shape
-        Relative difference of the principal stretches between the hypothesis's cell and the image's, percent, up to 25,
-        and within ``SAME_CELL`` and the error of the lattice, as a share: a wrong pixel size leaves the shape.
     lookalikes
         log₁₀ of the number of compositions, elements replaced one for one, that the image cannot tell from this one.
-    kinds, sites
-        Number of elements, up to 4, and log₁₀ of the number of sites: what a wrong hypothesis must match by chance.
-    off, prior
-        Probability that the scan is off, and log prior of the hypothesis within ± ``LEAD``, as a share of it.
+    prior
+        Log prior of the hypothesis within ± ``LEAD``, as a share of it.
     """
     candidate = reconstruction.candidate
     symbols = {site.specie.symbol for site in candidate.structure}
@@ -74,9 +69,6 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         named = Composition(micrograph.formula).reduced_composition == composition
     else:
         named = set(micrograph.elements or ()) == symbols
-    stretches = np.linalg.svd(np.linalg.inv(plane_cell(candidate.structure)) @ candidate.cell, compute_uv=False)
-    shape = 100 * min(float(stretches[0] / stretches[1] - 1), 0.25)
-    error = candidates.lattice.relative_error if candidates.lattice else 0.0
     values = {
         "misfit": float(np.sqrt(max(0.0, 1 - candidate.correlation))),
         "chi2": float(np.log10(np.clip(reconstruction.chi2, 0.3, 1e3))),
@@ -94,12 +86,7 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         "at_noise": float(np.clip(values["chi2"] / AT_NOISE, -1, 1)),
         "same_cell": min(values["strain"] / SAME_CELL, 1.0),
         "as_stated": min(100 * deformation(plane_cell(candidate.structure), candidate.cell) / SAME_CELL, 1.0),
-        "shape": shape,
-        "same_shape": min(shape / np.hypot(SAME_CELL, 100 * error), 1.0),
         "lookalikes": float(sum(np.log10(1 + len(each.alike)) for each in reconstruction.elements)),
-        "kinds": float(min(len(symbols), 4)),
-        "sites": float(np.log10(len(candidate.structure))),
-        "off": candidate.scan_off,
         "prior": float(np.clip(candidate.log_prior, -LEAD, LEAD)) / LEAD,
     }
 
