@@ -2,7 +2,8 @@ r"""What an image says of a crystal's elements: which others would look the same
 
 Scattering grows smoothly with the atomic number, and an image has no absolute scale. In the refined model every element
 is replaced by every other one, amplitude and damping are fitted anew, and what the replacement costs in log likelihood
-is its log odds. The other elements are held: if all of them changed together the image could say still less.
+is its log odds. The other elements are held: if all of them changed together the image could say still less. What it
+costs to leave an element out tells whether the image shows it at all.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def element_evidence(
     weights: Float[np.ndarray, " K"],
     modality: Modality,
 ) -> tuple[ElementEvidence, ...]:
-    """Replace each element of a refined model by each other one.
+    """Replace each element of a refined model by each other one, and by nothing.
 
     Parameters
     ----------
@@ -60,7 +61,8 @@ def element_evidence(
         gains = np.array([_gain(c, model, q, weights) for model in models])
         odds = (gains[number - 1] - gains) / TEMPERATURE
         alike = tuple(chemical_symbols[z] for z in tried if z != number and odds[z - 1] < ALIKE)
-        found.append(ElementEvidence(chemical_symbols[number], alike))
+        without = (gains[number - 1] - _gain(c, rest, q, weights)) / TEMPERATURE if rest.any() else np.inf
+        found.append(ElementEvidence(chemical_symbols[number], alike, bool(without < ALIKE)))
     return tuple(found)
 
 

@@ -84,7 +84,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         cell_residual=((level - model) / error).astype(np.float32),
         columns=columns,
         z_source="bond lengths" if candidate.origin == "free" else "template",
-        warnings=candidates.lattice.warnings,
+        warnings=candidates.lattice.warnings + _unseen(refined),
         chi2=refined.chi2,
         superstructure=larger.significance if larger else 0.0,
         elements=refined.elements,
@@ -112,6 +112,15 @@ def cell_image(refined: Refinement, shape: tuple[int, int]) -> Float32[np.ndarra
     grid[k[:, 1] % h, k[:, 0] % w] += values
     grid[-k[:, 1] % h, -k[:, 0] % w] += np.conj(values)
     return np.real(scipy.fft.ifft2(grid) * h * w).astype(np.float32)
+
+
+def _unseen(refined: Refinement) -> tuple[str, ...]:
+    """What has to be said of elements that the image does not show."""
+    symbols = [each.symbol for each in refined.elements if each.unseen]
+    if not symbols:
+        return ()
+    names = " and ".join(symbols)
+    return (f"the image does not show {names} and would look the same without; only the hypothesis has it",)
 
 
 def _origin_fraction(refined: Refinement) -> np.ndarray:

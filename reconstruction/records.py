@@ -193,10 +193,13 @@ class ElementEvidence:
         The element.
     alike
         Other elements that explain the image as well, or better, by atomic number.
+    unseen
+        Whether the image is explained as well without it: it is there because the hypothesis has it.
     """
 
     symbol: str
     alike: tuple[str, ...]
+    unseen: bool = False
 
 
 @dataclass(frozen=True, eq=False)

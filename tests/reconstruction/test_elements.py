@@ -1,7 +1,9 @@
+import pytest
 from hypotheses import hypothesis
-from images import graphene, linear_image, mos2
+from images import graphene, layer, linear_image, mos2
 from pymatgen.core import Structure
 
+from microscopy.micrograph import Modality
 from reconstruction.elements import HEAVIEST
 from reconstruction.reconstruct import reconstruct
 
@@ -35,3 +37,13 @@ def test_of_a_wrong_element_the_right_one_explains_more():
     found = alike(tungsten, noise=0.3, taken_for=mos2())
     assert "W" in found["Mo"]
     assert "Zr" not in found["Mo"]
+
+
+@pytest.mark.parametrize(("modality", "shown"), [(Modality.IDPC, True), (Modality.HAADF, False)])
+def test_hydrogen_is_seen_by_phase_contrast_alone(modality, shown):
+    sites = [(1 / 3, 2 / 3, 0), (2 / 3, 1 / 3, 1.0), (2 / 3, 1 / 3, -1.0)]
+    structure = layer(3.1, 3.1, 120, ["Mo", "H", "H"], sites)
+    micrograph, _ = linear_image(structure, noise=1.0, modality=modality)
+    found = reconstruct(micrograph, hypothesis(structure, micrograph))
+    assert {each.symbol: each.unseen for each in found.elements} == {"H": not shown, "Mo": False}
+    assert any("does not show H" in warning for warning in found.warnings) is not shown
