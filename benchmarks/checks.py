@@ -1,9 +1,11 @@
 """What each check of the verdict is worth: its receiver operating characteristic on answers whose truth is known.
 
-    python -m benchmarks.calibration --checks --db FILE.db --library DIR --limit 40 --seed 71 --out DIR
-    python -m benchmarks.checks DIR/checks-seed71.jsonl [--document docs/verification.md]
+    python -m benchmarks.calibration --db FILE.db --skip IDS.txt --library DIR --limit 60 --seed 111 --out DIR
+    python -m benchmarks.calibration --checks --db FILE.db --library DIR --limit 8 --seed 71 --out DIR
+    python -m benchmarks.checks DIR/samples-seed111.jsonl DIR/checks-seed71.jsonl [--document docs/verification.md]
 
-The first command makes the answers, right and wrong, and takes hours; the second prints the table of them.
+The first command makes the answers, right and wrong, the second relaxes them, too, which takes far longer; the third
+prints the table of them all.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ def area(merit: np.ndarray, right: np.ndarray) -> float:
 def main(arguments: list[str] | None = None) -> int:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.checks", description=main.__doc__)
-    parser.add_argument("samples", type=Path, nargs="+", help="files that 'benchmarks.calibration --checks' wrote")
+    parser.add_argument("samples", type=Path, nargs="+", help="files that 'benchmarks.calibration' wrote")
     parser.add_argument("--document", type=Path, help="put the table into this document")
     options = parser.parse_args(arguments)
     lines = [json.loads(line) for path in options.samples for line in path.read_text(encoding="utf-8").splitlines()]
