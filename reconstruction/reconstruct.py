@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.fft
 from jaxtyping import Float, Float32
@@ -14,6 +16,7 @@ from reconstruction.cell_average import cell_average
 from reconstruction.columns import find_columns
 from reconstruction.distortion import TEMPLATE
 from reconstruction.measurement import measure, supercell
+from reconstruction.point_hypotheses import columns_of
 from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
 from reconstruction.refinement import POSITION_PRIOR, SITE_PRIOR, Refinement, refine_positions
 from reconstruction.spectrum import pixel_size
@@ -84,7 +87,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         cell_residual=((level - model) / error).astype(np.float32),
         columns=columns,
         z_source="bond lengths" if candidate.origin == "free" else "template",
-        warnings=candidates.lattice.warnings + _unseen(refined),
+        warnings=candidates.lattice.warnings + _unseen(refined) + _repeated(regular),
         chi2=refined.chi2,
         superstructure=larger.significance if larger else 0.0,
         elements=refined.elements,
@@ -121,6 +124,15 @@ def _unseen(refined: Refinement) -> tuple[str, ...]:
         return ()
     names = " and ".join(symbols)
     return (f"the image does not show {names} and would look the same without; only the hypothesis has it",)
+
+
+def _repeated(structure: Structure) -> tuple[str, ...]:
+    """What has to be said of a crystal whose columns all hold the same atoms several times."""
+    columns = columns_of(structure, plane_cell(structure))
+    times = math.gcd(*(len(sites) for column in columns for sites in column.sites.values()))
+    if times < 2:
+        return ()
+    return (f"every column holds {times} like atoms; an image has no absolute scale: one of each would look the same",)
 
 
 def _origin_fraction(refined: Refinement) -> np.ndarray:

@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypotheses import hypothesis
-from images import graphene, linear_image, mos2, oblique, tin_sulfide, turn
+from images import graphene, layer, linear_image, mos2, oblique, tin_sulfide, turn
 
 from benchmarks.metrics import score
 from microscopy.errors import ReconstructionError
@@ -94,3 +94,13 @@ def test_no_hypothesis_is_an_error():
     micrograph, _ = linear_image(graphene())
     with pytest.raises(ReconstructionError, match="rank 2"):
         reconstruct(micrograph, hypothesis(graphene(), micrograph), rank=1)
+
+
+def test_a_double_layer_is_said_to_look_like_a_single_one():
+    """GaSe: gallium over gallium, selenium over selenium."""
+    sites = [(1 / 3, 2 / 3, 1.2), (1 / 3, 2 / 3, -1.2), (2 / 3, 1 / 3, 2.4), (2 / 3, 1 / 3, -2.4)]
+    double = layer(3.75, 3.75, 120, ["Ga", "Ga", "Se", "Se"], sites)
+    for structure, said in ((double, True), (mos2(), False)):
+        micrograph, _ = linear_image(structure, noise=0.3)
+        warnings = reconstruct(micrograph, hypothesis(structure, micrograph)).warnings
+        assert any("every column holds 2 like atoms" in warning for warning in warnings) is said
