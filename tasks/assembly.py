@@ -81,13 +81,17 @@ def assemble(
 ) -> RunFiles:
     """Render a run that reached a verdict; ``found``: what each decision was about; ``notes`` join its warnings."""
     from models.relaxation.path import to_extxyz
-    from reconstruction.cif import checked_cif, structure_cif
+    from reconstruction.cif import MIN_DISTANCE, checked_cif, nearest_distance, structure_cif
     from reporting.building import build_result
     from reporting.overlay import Registration, overlay_png
     from reporting.report import render_report
     from reporting.thumbnail import thumbnail
 
     others = alternatives(candidates, reconstruction) if reconstruction else ()
+    if reconstruction and nearest_distance(reconstruction.symmetrised) < MIN_DISTANCE:
+        formula = reconstruction.symmetrised.composition.reduced_formula
+        notes = (*notes, f"The best attempt, {formula}, has atoms on top of one another: it is not written.")
+        reconstruction, relaxation, others = None, None, ()
     result = build_result(
         micrograph,
         verdict,
@@ -177,14 +181,13 @@ def failure(
 
 
 def alternatives(candidates: Candidates, chosen: Reconstruction) -> tuple[Candidate, ...]:
-    """Other hypotheses worth showing, best first."""
+    """Other hypotheses worth showing, best first: never one with atoms on top of one another."""
+    from reconstruction.cif import MIN_DISTANCE, nearest_distance
     from reconstruction.hypotheses import same_hypothesis
 
-    best = chosen.candidate
-    others = [
-        each for each in candidates.items if each.probability >= MIN_PROBABILITY and not same_hypothesis(each, best)
-    ]
-    return tuple(others[:ALTERNATIVES])
+    likely = [each for each in candidates.items if each.probability >= MIN_PROBABILITY]
+    others = [each for each in likely if not same_hypothesis(each, chosen.candidate)]
+    return tuple([each for each in others if nearest_distance(each.structure) >= MIN_DISTANCE][:ALTERNATIVES])
 
 
 def contradictions(micrograph: Micrograph, found: Reconstruction) -> tuple[str, ...]:

@@ -119,3 +119,12 @@ def test_atoms_on_top_of_each_other_are_noticed(run):
     crowded = mos2_1t(1.1)
     verdict = verify(micrograph, candidates, replace(reconstruction, symmetrised=crowded), None)
     assert "distances" in failed(verdict)
+
+
+def test_two_atoms_in_one_place_are_no_crystal(run):
+    micrograph, candidates, reconstruction = run
+    structure = reconstruction.symmetrised.copy()
+    structure.translate_sites([0], structure.frac_coords[1] - structure.frac_coords[0] + [0.0, 0.0, 1e-3])
+    verdict = verify(micrograph, candidates, replace(reconstruction, symmetrised=structure), None)
+    assert verdict.status is Status.REJECTED
+    assert "distances" in verdict.reason

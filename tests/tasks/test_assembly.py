@@ -57,6 +57,32 @@ def test_a_failure_is_rendered_as_far_as_the_run_got(read: bool) -> None:
     assert "no weights" in (files.report or "")
 
 
+def test_atoms_on_top_of_one_another_are_no_crystal_to_write(tmp_path: Path) -> None:
+    found = fake_run.reconstruction()
+    collapsed = found.symmetrised.copy()
+    collapsed.translate_sites([1], collapsed.frac_coords[2] - collapsed.frac_coords[1] + [0.0, 0.0, 1e-3])
+    files = assemble(
+        micrograph=fake_run.micrograph(),
+        denoised=fake_run.denoised(),
+        candidates=fake_run.candidates(),
+        reconstruction=replace(found, structure=collapsed, symmetrised=collapsed),
+        relaxation=None,
+        verdict=fake_run.verdict(Status.REJECTED, 0.1),
+        decisions=fake_run.decisions(),
+        found=fake_run.found(),
+        timings={},
+        notes=(),
+    )
+    result, folder = files.write(tmp_path, Path("flake.tif"))
+    assert (result.status, result.structure) == (Status.REJECTED, None)
+    assert result.alternatives == ()
+    assert any("on top of one another" in warning for warning in result.warnings)
+    assert not (folder / "structure.cif").exists()
+    items = fake_run.candidates().items
+    others = replace(fake_run.candidates(), items=(items[0], replace(items[1], structure=collapsed), items[2]))
+    assert [each.template for each in alternatives(others, found)] == ["nbs2-1h"]
+
+
 def test_alternatives_are_likely_other_hypotheses() -> None:
     found = fake_run.candidates()
     assert [each.template for each in alternatives(found, fake_run.reconstruction())] == ["ws2-1h", "nbs2-1h"]
