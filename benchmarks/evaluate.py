@@ -7,7 +7,7 @@ import tempfile
 import time
 import warnings
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from microscopy.simulation import SimulationOptions, flipped, simulate
 from models.formation import relax
 from models.potentials import load_potential
 from models.records import Relaxation
-from reconstruction.cif import structure_cif
+from reconstruction.cif import releasable, structure_cif
 from reconstruction.reconstruct import reconstruct
 
 
@@ -152,6 +152,8 @@ def _ask(
             measured = prepared(seen.micrograph, question.variant)
             write_image(measured, case.artefacts.get("quantise", 0), image)
             said = answer(image, question, material, bench.folders(case), library, same, bench.potential)
+            if said.reconstruction and not releasable(said.reconstruction.symmetrised):
+                said = replace(said, reconstruction=None)  # as the product does
         found |= _judged(case, said, material, seen, bench)
         if case.export:
             ranked = _ranked(said, measured)

@@ -17,7 +17,7 @@ from planning.ambiguity import remedy
 from planning.confidence import confidence, moves
 from planning.limits import LIMITS, STRAIN_OF_A_GUESS, check, deciding
 from planning.records import Check, Status, Verdict
-from reconstruction.cif import MIN_DISTANCE, nearest_distance
+from reconstruction.cif import releasable
 from reconstruction.distortion import deformation
 from reconstruction.hypotheses import lead
 from reconstruction.records import Candidates, Reconstruction
@@ -138,7 +138,7 @@ def _status(checks: list[Check], reconstruction: Reconstruction, probability: fl
     failed = {each.name for each in deciding(checks)}
     fit = reconstruction.candidate.correlation
     unlike = fit < UNLIKE or (not LIMITS["fit"].passes(fit) and probability < HOPELESS_CONFIDENCE)
-    if failed & REJECTING or unlike or nearest_distance(reconstruction.symmetrised) < MIN_DISTANCE:
+    if failed & REJECTING or unlike or not releasable(reconstruction.symmetrised):
         return Status.REJECTED
     if failed or probability < ACCEPTED_CONFIDENCE:
         return Status.AMBIGUOUS

@@ -86,7 +86,7 @@ def checked_cif(
     """
     structure = slab(structure)
     name = structure.composition.reduced_formula
-    nearest = nearest_distance(structure)
+    nearest = _nearest_distance(structure)
     if nearest < MIN_DISTANCE:
         raise ReconstructionError(f"{name}: two sites are {nearest:.3f} Å apart; the structure cannot be released")
     setting = _standard(structure) if symmetric else _p1(structure)
@@ -314,8 +314,12 @@ def _compare(structure: Structure, back: Structure, prefix: str) -> None:
         raise ReconstructionError(f"{prefix} a site {worst:.2g} Å from where it was")
 
 
-def nearest_distance(structure: Structure) -> float:
-    """Å between the two sites, or the two images of one, that are closest."""
+def releasable(structure: Structure) -> bool:
+    """Whether no two sites are in one place; such a structure is no crystal, and no file of it is written."""
+    return _nearest_distance(structure) >= MIN_DISTANCE
+
+
+def _nearest_distance(structure: Structure) -> float:
     distances = structure.distance_matrix[np.triu_indices(len(structure), 1)]
     return float(min([*distances, *structure.lattice.abc[:2]]))
 

@@ -81,14 +81,14 @@ def assemble(
 ) -> RunFiles:
     """Render a run that reached a verdict; ``found``: what each decision was about; ``notes`` join its warnings."""
     from models.relaxation.path import to_extxyz
-    from reconstruction.cif import MIN_DISTANCE, checked_cif, nearest_distance, structure_cif
+    from reconstruction.cif import checked_cif, releasable, structure_cif
     from reporting.building import build_result
     from reporting.overlay import Registration, overlay_png
     from reporting.report import render_report
     from reporting.thumbnail import thumbnail
 
     others = alternatives(candidates, reconstruction) if reconstruction else ()
-    if reconstruction and nearest_distance(reconstruction.symmetrised) < MIN_DISTANCE:
+    if reconstruction and not releasable(reconstruction.symmetrised):
         formula = reconstruction.symmetrised.composition.reduced_formula
         notes = (*notes, f"The best attempt, {formula}, has atoms on top of one another: it is not written.")
         reconstruction, relaxation, others = None, None, ()
@@ -182,12 +182,12 @@ def failure(
 
 def alternatives(candidates: Candidates, chosen: Reconstruction) -> tuple[Candidate, ...]:
     """Other hypotheses worth showing, best first: never one with atoms on top of one another."""
-    from reconstruction.cif import MIN_DISTANCE, nearest_distance
+    from reconstruction.cif import releasable
     from reconstruction.hypotheses import same_hypothesis
 
     likely = [each for each in candidates.items if each.probability >= MIN_PROBABILITY]
     others = [each for each in likely if not same_hypothesis(each, chosen.candidate)]
-    return tuple([each for each in others if nearest_distance(each.structure) >= MIN_DISTANCE][:ALTERNATIVES])
+    return tuple([each for each in others if releasable(each.structure)][:ALTERNATIVES])
 
 
 def contradictions(micrograph: Micrograph, found: Reconstruction) -> tuple[str, ...]:
