@@ -4,8 +4,8 @@
 
 Every material is imaged under conditions drawn at random: the dose, artefacts in half of the images, a small error of
 the pixel size in half, the elements given or not, the template in the library or withheld with all that look alike.
-Each is searched as the planner would: until every check passes, or no branch is left. What the confidence looks at is
-written beside whether that attempt was right, with the values of all checks, one JSON line a material (resumable).
+Each is searched as the planner would: until an answer is accepted, or no branch is left. What the confidence looks at
+is written beside whether that attempt was right, with the values of all checks, one JSON line a material (resumable).
 Then a logistic model is fitted, cross-validated over materials, and written to ``planning/confidence.json``. ``--skip``
 keeps materials out that a report is about. ``--checks`` relaxes every answer, too, and fits nothing: the samples are
 for ``benchmarks.checks``.
@@ -42,7 +42,6 @@ from models.formation import relax
 from models.potentials import load_potential
 from models.relaxation import RelaxOptions
 from planning.confidence import MODEL, features
-from planning.limits import deciding
 from planning.planner import Situation, legal_branches
 from planning.records import Status, Verdict
 from planning.search import Search
@@ -141,7 +140,7 @@ def _relaxed(micrograph: Micrograph, candidates: Candidates, found: Reconstructi
 def attempts(
     micrograph: Micrograph, library: Library, options: RetrievalOptions
 ) -> Iterator[tuple[Verdict, tuple[Any, Any]]]:
-    """What the planner would try, whatever the confidence in it: verdict, candidates and reconstruction of each."""
+    """What the planner would try until it accepts: verdict, candidates and reconstruction of each attempt."""
     search, tried, likeness, seen = Search(options), [], 0.0, None
     while True:
         if search.denoised and seen is None:
@@ -152,12 +151,11 @@ def attempts(
         verdict = verify(micrograph, candidates, found, None)
         if found is not None:
             yield verdict, (candidates, found)
-        failed = deciding(verdict.checks)
         restricted = search.options.use_elements and micrograph.elements is not None
         made = found is not None and found.candidate.origin != "template"
         situation = Situation(0, restricted, likeness, made)
         legal = legal_branches(replace(verdict, status=Status.AMBIGUOUS), tried, situation)
-        if not failed or not legal:
+        if verdict.status is Status.ACCEPTED or not legal:
             return
         tried.append(legal[0])
         search = search.after(legal[0])

@@ -7,7 +7,7 @@ most until the attempts are used up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from planning.limits import deciding
@@ -63,8 +63,9 @@ the potential, or of the material, than of the hypothesis."""
 FOR_SUPERCELL = (Branch.TRY_SUPERCELL, Branch.WIDEN_SEARCH)
 FOR_STABILITY = (Branch.NEXT_TEMPLATE, Branch.WIDEN_SEARCH)
 
-FOR_CONFIDENCE = (Branch.WIDEN_SEARCH,)
-"""Every check passed, but answers like this are seldom right: with a wrong pixel size a look-alike may fit."""
+FOR_CONFIDENCE = (Branch.WIDEN_SEARCH, Branch.SUBSTITUTE)
+"""Every check passed, but answers like this are seldom right: with a wrong pixel size a look-alike may fit. A structure
+that is made of the elements given, at the size as stated, may fit as well."""
 
 
 @dataclass(frozen=True)
@@ -137,9 +138,12 @@ def legal_branches(verdict: Verdict | None, tried: Sequence[Branch], situation: 
     The user's elements are doubted only when nothing made of them resembles the image, or hardly.
     """
     hopeless = verdict is None or verdict.status is Status.REJECTED or verdict.confidence < DOUBT
+    remedies = _remedies(verdict, situation)
+    if remedies is FOR_CONFIDENCE:
+        situation = replace(situation, likeness=0.0)  # of what is doubted itself
     return tuple(
         branch
-        for branch in _remedies(verdict, situation)
+        for branch in remedies
         if _possible(branch, tried, situation) and (hopeless or branch is not Branch.DROP_ELEMENT_FILTER)
     )
 

@@ -70,7 +70,7 @@ class Distortion:
     off
         Posterior probability that the scan is not calibrated.
     log_prior
-        Log density of the deformation over that of a perfect match.
+        Log density of the deformation over that of a known structure that matches perfectly.
     """
 
     crystal: Float[np.ndarray, "2 2"]
@@ -104,7 +104,8 @@ def split(
     lying = template @ left @ right
     log_stretch = (right.T * np.log(stretches)) @ right
     size, deviator = _components(log_stretch)
-    kept, dimension = _symmetric_part(structure, lying, deviator) if prior.symmetric else (deviator, 2)
+    symmetric, known = _symmetric_part(structure, lying, deviator)
+    kept, dimension = (symmetric, known) if prior.symmetric else (deviator, 2)
     broken = deviator - kept
 
     def evidence(scan: float) -> float:
@@ -117,7 +118,8 @@ def split(
     odds = np.exp(logs - np.logaddexp(*logs))
     # One of the two happened: a mean of both cells would be that of neither. A calibrated scan is believed as it is.
     share = 1.0 if odds[0] >= odds[1] else prior.sigma**2 / (prior.sigma**2 + scans[1] ** 2)
-    perfect = -(1 + dimension) * np.log(np.hypot(prior.sigma, scans[0])) - (2 - dimension) * np.log(scans[0])
+    # One measure for all: what may have any shape is the less likely to have this one.
+    perfect = -(1 + known) * np.log(np.hypot(TEMPLATE.sigma, scans[0])) - (2 - known) * np.log(scans[0])
     return Distortion(
         crystal=lying @ _exponential(share * _matrix(size, kept)),
         scale=float(np.exp(size)),

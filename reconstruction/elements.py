@@ -8,13 +8,18 @@ costs to leave an element out tells whether the image shows it at all.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Complex, Float, Int
+from pymatgen.core import Structure
 
 from microscopy.linear import scattering
 from microscopy.micrograph import Modality
+from microscopy.slab import plane_cell
 from reconstruction.hypotheses import TEMPERATURE
+from reconstruction.point_hypotheses import columns_of
 from reconstruction.records import ElementEvidence
 
 HEAVIEST = 94
@@ -64,6 +69,12 @@ def element_evidence(
         without = (gains[number - 1] - _gain(c, rest, q, weights)) / TEMPERATURE if rest.any() else np.inf
         found.append(ElementEvidence(chemical_symbols[number], alike, bool(without < ALIKE)))
     return tuple(found)
+
+
+def repeats(structure: Structure) -> int:
+    """How many times the projected columns of a slab hold all that they hold: 1 for most, 2 for GaSe."""
+    columns = columns_of(structure, plane_cell(structure))
+    return math.gcd(*(len(sites) for column in columns for sites in column.sites.values()))
 
 
 def _gain(c: np.ndarray, model: np.ndarray, q: np.ndarray, weights: np.ndarray) -> float:

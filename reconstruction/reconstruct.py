@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import scipy.fft
 from jaxtyping import Float, Float32
@@ -15,8 +13,8 @@ from microscopy.slab import plane_cell
 from reconstruction.cell_average import cell_average
 from reconstruction.columns import find_columns
 from reconstruction.distortion import TEMPLATE
+from reconstruction.elements import repeats
 from reconstruction.measurement import measure, supercell
-from reconstruction.point_hypotheses import columns_of
 from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
 from reconstruction.refinement import POSITION_PRIOR, SITE_PRIOR, Refinement, refine_positions
 from reconstruction.spectrum import pixel_size
@@ -128,8 +126,7 @@ def _unseen(refined: Refinement) -> tuple[str, ...]:
 
 def _repeated(structure: Structure) -> tuple[str, ...]:
     """What has to be said of a crystal whose columns all hold the same atoms several times."""
-    columns = columns_of(structure, plane_cell(structure))
-    times = math.gcd(*(len(sites) for column in columns for sites in column.sites.values()))
+    times = repeats(structure)
     if times < 2:
         return ()
     return (f"every column holds {times} like atoms; an image has no absolute scale: one of each would look the same",)

@@ -83,10 +83,13 @@ def test_reflections_between_the_others_ask_for_a_larger_cell() -> None:
     assert plan(larger, tried, Situation(9, True)).branch is Branch.ACCEPT
 
 
-def test_an_answer_that_passes_every_check_and_is_unlikely_widens_the_search() -> None:
+def test_an_answer_that_passes_every_check_and_is_unlikely_is_held_against_others() -> None:
     unsure = verdict(Status.AMBIGUOUS)
     assert plan(unsure, (), Situation(9, True)).branch is Branch.WIDEN_SEARCH
-    assert plan(unsure, (Branch.WIDEN_SEARCH,), Situation(9, True)).branch is Branch.ACCEPT
+    widened = (Branch.WIDEN_SEARCH,)
+    assert plan(unsure, widened, Situation(9, True, likeness=0.99)).branch is Branch.SUBSTITUTE
+    assert plan(unsure, widened, Situation(9, False)).branch is Branch.ACCEPT
+    assert plan(unsure, (*widened, Branch.SUBSTITUTE), Situation(9, True)).branch is Branch.ACCEPT
 
 
 def test_an_unstable_crystal_gives_way_to_the_next_hypothesis_while_there_is_one() -> None:
