@@ -18,7 +18,6 @@ from pymatgen.core import Composition
 from microscopy.micrograph import Micrograph
 from microscopy.slab import plane_cell
 from reconstruction.distortion import deformation
-from reconstruction.elements import repeats
 from reconstruction.hypotheses import lead
 from reconstruction.records import Candidates, Reconstruction
 
@@ -60,8 +59,6 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         the very cell that the file states.
     lookalikes
         log₁₀ of the number of compositions, elements replaced one for one, that the image cannot tell from this one.
-    unseen, repeated
-        1 when the image would look the same without an element of it, or with half of every column.
     prior
         Log prior of the hypothesis within ± ``LEAD``, as a share of it.
     """
@@ -90,8 +87,6 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         "same_cell": min(values["strain"] / SAME_CELL, 1.0),
         "as_stated": min(100 * deformation(plane_cell(candidate.structure), candidate.cell) / SAME_CELL, 1.0),
         "lookalikes": float(sum(np.log10(1 + len(each.alike)) for each in reconstruction.elements)),
-        "unseen": float(any(each.unseen for each in reconstruction.elements)),
-        "repeated": float(repeats(candidate.structure) > 1),
         "prior": float(np.clip(candidate.log_prior, -LEAD, LEAD)) / LEAD,
     }
 
