@@ -62,12 +62,10 @@ def element_evidence(
     for number in np.unique(numbers):
         own = waves[numbers == number].sum(axis=0)
         rest = waves.sum(axis=0) - own
-        models = rest + own * power / power[number - 1]
-        gains = np.array([_gain(c, model, q, weights) for model in models])
-        odds = (gains[number - 1] - gains) / TEMPERATURE
-        alike = tuple(chemical_symbols[z] for z in tried if z != number and odds[z - 1] < ALIKE)
-        without = (gains[number - 1] - _gain(c, rest, q, weights)) / TEMPERATURE if rest.any() else np.inf
-        found.append(ElementEvidence(chemical_symbols[number], alike, bool(without < ALIKE)))
+        gains = _gains(c, np.vstack([rest, rest + own * power / power[number - 1]]), q, weights)
+        odds = (gains[number] - gains) / TEMPERATURE  # row 0: without it
+        alike = tuple(chemical_symbols[z] for z in tried if z != number and odds[z] < ALIKE)
+        found.append(ElementEvidence(chemical_symbols[number], alike, bool(rest.any() and odds[0] < ALIKE)))
     return tuple(found)
 
 
@@ -77,9 +75,10 @@ def repeats(structure: Structure) -> int:
     return math.gcd(*(len(sites) for column in columns for sites in column.sites.values()))
 
 
-def _gain(c: np.ndarray, model: np.ndarray, q: np.ndarray, weights: np.ndarray) -> float:
-    """Log likelihood over noise, amplitude and a small change of the damping fitted."""
-    shapes = np.stack([model, -(q**2) * model])
-    normal = np.real((shapes * weights) @ shapes.conj().T)
-    right = np.real((shapes.conj() * weights) @ c)
-    return float(right @ np.linalg.solve(normal + 1e-12 * np.diag(np.diag(normal)), right))
+def _gains(c: np.ndarray, models: np.ndarray, q: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Log likelihood over noise of models (M, K), the amplitude and a small change of the damping of each fitted."""
+    shapes = np.stack([np.ones_like(q), -(q**2)])
+    normal = np.einsum("mk,ik,jk->mij", np.abs(models) ** 2 * weights, shapes, shapes)
+    right = np.real(models.conj() * c) * weights @ shapes.T
+    normal[:, [0, 1], [0, 1]] = normal[:, [0, 1], [0, 1]] * (1 + 1e-12) + np.finfo(float).tiny
+    return np.asarray((right * np.linalg.solve(normal, right[:, :, None])[:, :, 0]).sum(axis=1))
