@@ -19,7 +19,7 @@ from planning.limits import LIMITS, STRAIN_OF_A_GUESS, check, deciding
 from planning.records import Check, Status, Verdict
 from reconstruction.cif import releasable
 from reconstruction.distortion import deformation
-from reconstruction.hypotheses import lead
+from reconstruction.hypotheses import lead, lead_over_known
 from reconstruction.records import Candidates, Reconstruction
 from reconstruction.substitution import charges_balance
 
@@ -102,7 +102,7 @@ def _image_checks(candidates: Candidates, reconstruction: Reconstruction) -> lis
         check("scan", deformation(candidate.crystal, candidate.cell)),
         check("distances", _shortest_distance(reconstruction.symmetrised)),
         check("superstructure", reconstruction.superstructure),
-        check("margin", min(lead(candidates, candidate), 1e6)),
+        check("margin", min(lead(candidates, candidate), lead_over_known(candidates, candidate), 1e6)),
     ]
 
 

@@ -139,6 +139,17 @@ def lead(candidates: Candidates, candidate: Candidate) -> float:
     return candidates.margin if leads else log_posterior(candidate) - log_posterior(best)
 
 
+def lead_over_known(candidates: Candidates, candidate: Candidate) -> float:
+    """Log odds that the image alone gives a made structure over the likeliest known one; infinite for a known one.
+
+    Whether a material is new or a scan is off is not for a prior to settle.
+    """
+    known = [each.log_likelihood for each in candidates.items if each.origin == "template"]
+    if candidate.origin == "template" or not known:
+        return np.inf
+    return (candidate.log_likelihood - max(known)) / TEMPERATURE
+
+
 def _says_the_same(first: Candidate, second: Candidate) -> bool:
     """Whether two models that were made, not known, are one structure: alike to the image, and as high."""
     if "template" in (first.origin, second.origin) or first.structure.composition != second.structure.composition:

@@ -128,3 +128,17 @@ def test_two_atoms_in_one_place_are_no_crystal(run):
     verdict = verify(micrograph, candidates, replace(reconstruction, symmetrised=structure), None)
     assert verdict.status is Status.REJECTED
     assert "distances" in verdict.reason
+
+
+def test_a_made_structure_does_not_beat_a_known_one_by_its_prior(run):
+    """A known crystal seen through a scan that is off, and one that is made to fit as it is: the image decides."""
+    micrograph, candidates, reconstruction = run
+    known = candidates.items[0]
+    made = replace(known, origin="substitution", log_prior=known.log_prior + 5.0)
+    both = replace(candidates, items=(made, known), margin=5.0)
+    verdict = verify(micrograph, both, replace(reconstruction, candidate=made), None)
+    assert "margin" in failed(verdict)
+    assert verdict.status is Status.AMBIGUOUS
+    better = replace(made, log_likelihood=known.log_likelihood + 100.0)
+    both = replace(candidates, items=(better, known), margin=20.0)
+    assert "margin" not in failed(verify(micrograph, both, replace(reconstruction, candidate=better), None))
