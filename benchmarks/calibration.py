@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import GEOMETRY, Case
+from benchmarks.cases import GEOMETRY, REGIMES, Case
 from benchmarks.evaluate import picture
 from benchmarks.libraries import alike
 from benchmarks.materials import Material, draw, load_materials
@@ -80,9 +80,6 @@ FOLDS = 5
 REGULARISATION = 0.3
 """Inverse strength of the penalty on the weights: of 0.1, 0.3, 1 and 3 among those that predict materials that were
 left out best."""
-
-REGIMES = {(True, False): "I", (False, False): "II", (True, True): "III", (False, True): "IV"}
-"""By whether the elements are given, and whether the template is withheld."""
 
 RELAX = RelaxOptions(max_seconds=30.0)
 """Enough for the cells that are drawn."""
@@ -186,7 +183,7 @@ def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
     answers = np.array(
         [max(np.flatnonzero(images == n), key=lambda at: predicted[at]) for n in range(images.max() + 1)]
     )
-    regimes = np.array([REGIMES[line["given"], line["withheld"]] for line in lines])[answers]
+    regimes = np.array([_regime(line) for line in lines])[answers]
     return {
         "intercept": float(model.intercept_[0]),
         "weights": {name: float(weight) for name, weight in zip(names, weights, strict=True)},
@@ -203,6 +200,12 @@ def fit(lines: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def _regime(line: dict[str, Any]) -> str:
+    """Name of the benchmark's regime of an image."""
+    asked = ("elements" if line["given"] else "nothing", line["withheld"])
+    return next(name for name, regime in REGIMES.items() if (regime.known, regime.withheld) == asked)
+
+
 def _image(line: dict[str, Any]) -> str:
     """What attempts on one image share."""
     return json.dumps([line["case"], line["given"], line["withheld"]])
@@ -212,7 +215,7 @@ def _log_loss(predicted: np.ndarray, right: np.ndarray) -> np.ndarray:
     return np.asarray(-np.log(np.where(right, predicted, 1 - predicted) + 1e-12))
 
 
-def _answers(predicted: np.ndarray, right: np.ndarray) -> dict[str, float | int | None]:
+def _answers(predicted: np.ndarray, right: np.ndarray) -> dict[str, float | int]:
     """What the confidence of answers is worth: of every image its most probable attempt."""
     sure = predicted >= ACCEPTED_CONFIDENCE
     return {

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from planning.records import Check
+from reconstruction.hypotheses import TOLD_APART
 from reconstruction.superstructure import SIGNIFICANT
 
 
@@ -63,7 +64,7 @@ LIMITS: Mapping[str, Limit] = {
     "superstructure": at_most(SIGNIFICANT, "-log10 of the probability that the crystal has no larger cell"),
     "charge": at_least(1.0, "1 when usual oxidation states balance"),
     "elements": at_least(1.0, "1 when the answer has the composition that was given"),
-    "margin": at_least(1.5, "log odds over the next different structure"),
+    "margin": at_least(TOLD_APART, "log odds over the next different structure"),
     "relaxation": at_most(0.5, "0 when the relaxation converged"),
     # Of the next three, true monolayers of a database of hypothetical ones, relaxed with SevenNet-l3i5, keep 98 in 100.
     "displacement": at_most(0.5, "largest in-plane move on relaxation, Å"),

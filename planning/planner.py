@@ -7,7 +7,7 @@ most until the attempts are used up.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 from planning.limits import deciding
@@ -48,6 +48,9 @@ FOR_FIT = (
 )
 """After any other check, the structure does not explain the image: look further, in the order of how often that helps.
 The next hypothesis fits worse."""
+
+MADE = frozenset({Branch.SUBSTITUTE, Branch.TEMPLATE_FREE})
+"""Branches that make structures."""
 
 ALIKE = 0.9
 """Correlation from which a known structure seen through a distorted scan is not given up for one that is made to fit:
@@ -138,19 +141,17 @@ def legal_branches(verdict: Verdict | None, tried: Sequence[Branch], situation: 
     The user's elements are doubted only when nothing made of them resembles the image, or hardly.
     """
     hopeless = verdict is None or verdict.status is Status.REJECTED or verdict.confidence < DOUBT
-    remedies = _remedies(verdict, situation)
-    if remedies is FOR_CONFIDENCE:
-        situation = replace(situation, likeness=0.0)  # of what is doubted itself
     return tuple(
         branch
-        for branch in remedies
+        for branch in _remedies(verdict, situation)
         if _possible(branch, tried, situation) and (hopeless or branch is not Branch.DROP_ELEMENT_FILTER)
     )
 
 
 def _remedies(verdict: Verdict | None, situation: Situation) -> tuple[Branch, ...]:
+    look_further = tuple(branch for branch in FOR_FIT if situation.likeness < ALIKE or branch not in MADE)
     if verdict is None:
-        return FOR_FIT
+        return look_further
     failed = _failed(verdict)
     if not failed and verdict.status is Status.AMBIGUOUS:
         return FOR_CONFIDENCE
@@ -159,7 +160,7 @@ def _remedies(verdict: Verdict | None, situation: Situation) -> tuple[Branch, ..
     if failed & UNSEEN:
         return FOR_LATTICE
     if failed - STABILITY - AMBIGUITY - UNFINISHED - LARGER:
-        return FOR_FIT
+        return look_further
     if failed & LARGER:
         return FOR_SUPERCELL
     return FOR_STABILITY if failed & STABILITY and (situation.made or not _decisive(verdict)) else ()
@@ -179,9 +180,7 @@ def _possible(branch: Branch, tried: Sequence[Branch], situation: Situation) -> 
     match branch:
         case Branch.NEXT_TEMPLATE:
             return situation.candidates_left > 0
-        case Branch.SUBSTITUTE | Branch.TEMPLATE_FREE:
-            return situation.element_filter and situation.likeness < ALIKE and branch not in tried
-        case Branch.DROP_ELEMENT_FILTER:
+        case Branch.SUBSTITUTE | Branch.TEMPLATE_FREE | Branch.DROP_ELEMENT_FILTER:
             return situation.element_filter and branch not in tried
         case _:
             return branch not in tried

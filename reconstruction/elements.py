@@ -18,37 +18,26 @@ from pymatgen.core import Structure
 from microscopy.linear import scattering
 from microscopy.micrograph import Modality
 from microscopy.slab import plane_cell
-from reconstruction.hypotheses import TEMPERATURE
+from reconstruction.hypotheses import TEMPERATURE, TOLD_APART
 from reconstruction.point_hypotheses import columns_of
 from reconstruction.records import ElementEvidence
+from reconstruction.refinement import Refinement
 
 HEAVIEST = 94
 """Plutonium: no monolayer is known of anything beyond."""
 
-ALIKE = 1.5
-"""Log odds below which two elements cannot be told apart: those that the check ``margin`` asks for."""
-
 
 def element_evidence(
-    c: Complex[np.ndarray, " K"],
-    waves: Complex[np.ndarray, "N K"],
-    numbers: Int[np.ndarray, " N"],
-    q: Float[np.ndarray, " K"],
-    weights: Float[np.ndarray, " K"],
-    modality: Modality,
+    refined: Refinement, numbers: Int[np.ndarray, " N"], modality: Modality
 ) -> tuple[ElementEvidence, ...]:
     """Replace each element of a refined model by each other one, and by nothing.
 
     Parameters
     ----------
-    c, weights
-        Measured coefficients and their inverse variances.
-    waves
-        What each site adds to the coefficients of the model, damping included.
+    refined
+        The model.
     numbers
-        Atomic numbers of the sites.
-    q
-        Spatial frequencies, 1/Å.
+        Atomic numbers of its sites.
     modality
         Of the image.
 
@@ -57,15 +46,15 @@ def element_evidence(
     One entry for each element, by atomic number.
     """
     tried = np.arange(1, HEAVIEST + 1)
-    power = scattering(tried, q, modality)
+    power = scattering(tried, refined.q, modality)
     found = []
     for number in np.unique(numbers):
-        own = waves[numbers == number].sum(axis=0)
-        rest = waves.sum(axis=0) - own
-        gains = _gains(c, np.vstack([rest, rest + own * power / power[number - 1]]), q, weights)
+        own = refined.waves[numbers == number].sum(axis=0)
+        rest = refined.coefficients - own
+        gains = _gains(refined, np.vstack([rest, rest + own * power / power[number - 1]]))
         odds = (gains[number] - gains) / TEMPERATURE  # row 0: without it
-        alike = tuple(chemical_symbols[z] for z in tried if z != number and odds[z] < ALIKE)
-        found.append(ElementEvidence(chemical_symbols[number], alike, bool(rest.any() and odds[0] < ALIKE)))
+        alike = tuple(chemical_symbols[z] for z in tried if z != number and odds[z] < TOLD_APART)
+        found.append(ElementEvidence(chemical_symbols[number], alike, bool(rest.any() and odds[0] < TOLD_APART)))
     return tuple(found)
 
 
@@ -75,10 +64,10 @@ def repeats(structure: Structure) -> int:
     return math.gcd(*(len(sites) for column in columns for sites in column.sites.values()))
 
 
-def _gains(c: np.ndarray, models: np.ndarray, q: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Log likelihood over noise of models (M, K), the amplitude and a small change of the damping of each fitted."""
-    shapes = np.stack([np.ones_like(q), -(q**2)])
-    normal = np.einsum("mk,ik,jk->mij", np.abs(models) ** 2 * weights, shapes, shapes)
-    right = np.real(models.conj() * c) * weights @ shapes.T
+def _gains(refined: Refinement, models: Complex[np.ndarray, "M K"]) -> Float[np.ndarray, " M"]:
+    """Log likelihood over noise of models, the amplitude and a small change of the damping of each fitted."""
+    shapes = np.stack([np.ones_like(refined.q), -(refined.q**2)])
+    normal = np.einsum("mk,ik,jk->mij", np.abs(models) ** 2 * refined.weights, shapes, shapes)
+    right = np.real(models.conj() * refined.measured) * refined.weights @ shapes.T
     normal[:, [0, 1], [0, 1]] = normal[:, [0, 1], [0, 1]] * (1 + 1e-12) + np.finfo(float).tiny
     return np.asarray((right * np.linalg.solve(normal, right[:, :, None])[:, :, 0]).sum(axis=1))

@@ -22,6 +22,9 @@ from reconstruction.registration import ROTATIONS, Registration, refine
 TEMPERATURE = 8.0
 """Log likelihood is divided by this before it becomes a probability: model errors are shared by many reflections."""
 
+TOLD_APART = 1.5
+"""Log odds from which two hypotheses count as told apart."""
+
 LEADING = 4
 """Hypotheses that decide the orientation of the detector."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import scipy.fft
 from jaxtyping import Float, Float32
@@ -13,9 +15,9 @@ from microscopy.slab import plane_cell
 from reconstruction.cell_average import cell_average
 from reconstruction.columns import find_columns
 from reconstruction.distortion import TEMPLATE
-from reconstruction.elements import repeats
+from reconstruction.elements import element_evidence, repeats
 from reconstruction.measurement import measure, supercell
-from reconstruction.records import Candidate, Candidates, ImageLattice, Reconstruction
+from reconstruction.records import Candidate, Candidates, ElementEvidence, ImageLattice, Reconstruction
 from reconstruction.refinement import POSITION_PRIOR, SITE_PRIOR, Refinement, refine_positions
 from reconstruction.spectrum import pixel_size
 from reconstruction.superstructure import find_superstructure
@@ -61,6 +63,7 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
     bias = SCAN_BIAS if candidate.scan_distorted else MODEL_BIAS
     sigma = float(np.hypot(np.median(refined.errors) * np.sqrt(max(refined.chi2, 1.0)), bias))
     symmetry = layer_symmetry(regular, position_sigma=sigma, cell_sigma=candidates.lattice.relative_error)
+    elements = element_evidence(refined, np.array(structure.atomic_numbers), measurement.optics.modality)
     average, error, columns = _average(micrograph, candidate, refined)
     model = cell_image(refined, average.shape)
     level = average - average.mean()
@@ -85,10 +88,10 @@ def reconstruct(micrograph: Micrograph, candidates: Candidates, rank: int = 0) -
         cell_residual=((level - model) / error).astype(np.float32),
         columns=columns,
         z_source="bond lengths" if candidate.origin == "free" else "template",
-        warnings=candidates.lattice.warnings + _unseen(refined) + _repeated(regular),
+        warnings=candidates.lattice.warnings + _unseen(elements) + _repeated(regular),
         chi2=refined.chi2,
         superstructure=larger.significance if larger else 0.0,
-        elements=refined.elements,
+        elements=elements,
     )
 
 
@@ -115,9 +118,9 @@ def cell_image(refined: Refinement, shape: tuple[int, int]) -> Float32[np.ndarra
     return np.real(scipy.fft.ifft2(grid) * h * w).astype(np.float32)
 
 
-def _unseen(refined: Refinement) -> tuple[str, ...]:
+def _unseen(elements: Sequence[ElementEvidence]) -> tuple[str, ...]:
     """What has to be said of elements that the image does not show."""
-    symbols = [each.symbol for each in refined.elements if each.unseen]
+    symbols = [each.symbol for each in elements if each.unseen]
     if not symbols:
         return ()
     names = " and ".join(symbols)

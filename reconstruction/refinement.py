@@ -16,9 +16,8 @@ from pymatgen.core import Structure
 
 from library.fingerprint import nodes
 from microscopy.linear import scattering
-from reconstruction.elements import element_evidence
 from reconstruction.measurement import Measurement, correlation, gather, supercell, weigh
-from reconstruction.records import Candidate, ElementEvidence
+from reconstruction.records import Candidate
 from reconstruction.registration import MODEL_ERROR, corrected_transfer
 
 POSITION_PRIOR = 0.08
@@ -46,16 +45,16 @@ class Refinement:
         Rows a, b as (x, y) in Å.
     shift
         Position of the fractional origin in the image, (x, y) in Å.
-    indices, coefficients
-        Nodes and the model's coefficients there, relative to the image's origin.
+    indices, waves
+        Nodes, and what each site adds to the model's coefficients there, relative to the image's origin.
     chi2
         Weighted misfit per coefficient; about one when the model explains the image.
     log_likelihood
         Of the coefficients over pure noise, less what the prior charges for the moves.
     correlation
         Weighted correlation of measured and modelled coefficients, 0 to 1.
-    elements
-        How sure the image is of each element.
+    q, measured, weights
+        Spatial frequencies of the nodes in the crystal, 1/Å; the image's coefficients there, and their inverse variances.
     """
 
     frac: Float[np.ndarray, "N 2"]
@@ -63,11 +62,18 @@ class Refinement:
     cell: Float[np.ndarray, "2 2"]
     shift: Float[np.ndarray, " 2"]
     indices: Int[np.ndarray, "K 2"]
-    coefficients: Complex[np.ndarray, " K"]
+    waves: Complex[np.ndarray, "N K"]
     chi2: float
     log_likelihood: float
     correlation: float
-    elements: tuple[ElementEvidence, ...]
+    q: Float[np.ndarray, " K"]
+    measured: Complex[np.ndarray, " K"]
+    weights: Float[np.ndarray, " K"]
+
+    @property
+    def coefficients(self) -> Complex[np.ndarray, " K"]:
+        """Of the model at the nodes."""
+        return np.asarray(self.waves.sum(axis=0))
 
 
 def refine_positions(candidate: Candidate, measurement: Measurement, prior: float = POSITION_PRIOR) -> Refinement:
@@ -145,11 +151,13 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
         cell=cell,
         shift=origin + common,
         indices=indices,
-        coefficients=model,
+        waves=waves,
         chi2=float((np.abs(c - model) ** 2 * weights).mean()),
         log_likelihood=gain - 0.5 * float((moved**2).sum()) / prior**2,
         correlation=correlation(gain, c, weights, noise),
-        elements=element_evidence(c, waves, numbers, q, weights, measurement.optics.modality),
+        q=q,
+        measured=c,
+        weights=weights,
     )
 
 

@@ -87,11 +87,11 @@ def assemble(
     from reporting.report import render_report
     from reporting.thumbnail import thumbnail
 
-    others = alternatives(candidates, reconstruction) if reconstruction else ()
     if reconstruction and not releasable(reconstruction.symmetrised):
         formula = reconstruction.symmetrised.composition.reduced_formula
         notes = (*notes, f"The best attempt, {formula}, has atoms on top of one another: it is not written.")
-        reconstruction, relaxation, others = None, None, ()
+        reconstruction = relaxation = None
+    others = alternatives(candidates, reconstruction) if reconstruction else ()
     result = build_result(
         micrograph,
         verdict,
