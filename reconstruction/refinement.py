@@ -54,7 +54,7 @@ class Refinement:
     correlation
         Weighted correlation of measured and modelled coefficients, 0 to 1.
     q, measured, weights
-        Spatial frequencies of the nodes in the crystal, 1/Å; the image's coefficients there, and their inverse variances.
+        Spatial frequencies of the nodes in the crystal, 1/Å; what the image has there, and its inverse variances.
     """
 
     frac: Float[np.ndarray, "N 2"]
