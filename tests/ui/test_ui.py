@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 from browser import Browser
 from PIL import Image
+
+from reporting.words import percent
 
 pytestmark = pytest.mark.slow
 
@@ -28,6 +31,13 @@ def keep(browser: Browser, name: str) -> None:
         path = Path(folder) / f"prefect-{name}.png"
         picture.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
         assert path.stat().st_size < LARGEST
+
+
+def sureness(watched) -> str:
+    """The confidence of the good micrograph, as the browser gives it: the pages must show what the result holds."""
+    folder = watched.contents()[GOOD].folder
+    confidence = json.loads((watched.out / folder / "result.json").read_text())["confidence"]
+    return percent(confidence).replace("\N{NO-BREAK SPACE}", " ")
 
 
 def test_the_dashboard_opens_without_a_complaint(watched, browser):
@@ -65,7 +75,11 @@ def test_a_run_shows_its_stages_and_their_states(watched, browser):
 def test_a_run_says_what_was_found_and_where(watched, browser):
     run = watched.contents()[GOOD].run_id
     folder = watched.contents()[GOOD].folder
-    browser.open(f"{watched.ui}/runs/flow-run/{run}?tab=Details", "State Message", f"SnSe₂, 98 %; see {watched.out}")
+    browser.open(
+        f"{watched.ui}/runs/flow-run/{run}?tab=Details",
+        "State Message",
+        f"SnSe₂, {sureness(watched)}; see {watched.out}",
+    )
     assert str(watched.out / folder) in browser.text()
 
 
@@ -83,7 +97,15 @@ def test_a_result_shows_picture_values_and_report(watched, browser):
     assert report.is_file()
     browser.open(
         f"{watched.ui}/artifacts/artifact/{artifact['id']}",
-        *("SnSe₂: accepted, 98 %", "This is SnSe₂", "p-3m1 (no. 72)", "3.81", "eV/atom", "one lattice", str(report)),
+        *(
+            f"SnSe₂: accepted, {sureness(watched)}",
+            "This is SnSe₂",
+            "p-3m1 (no. 72)",
+            "3.81",
+            "eV/atom",
+            "one lattice",
+            str(report),
+        ),
         height=1250,
     )
     assert loaded_pictures(browser) == 1
@@ -107,7 +129,13 @@ def test_the_ledger_leads_to_the_runs(watched, browser):
     artifact = watched.artifact("folder-microscope-ledger")
     text = browser.open(
         f"{watched.ui}/artifacts/artifact/{artifact['id']}",
-        *("3 micrographs (1 accepted, 1 failed, 1 rejected)", GOOD, CUT, f"night/{EMPTY}", "SnSe₂ 98 %"),
+        *(
+            "3 micrographs (1 accepted, 1 failed, 1 rejected)",
+            GOOD,
+            CUT,
+            f"night/{EMPTY}",
+            f"SnSe₂ {sureness(watched)}",
+        ),
         height=640,
     )
     assert "no lattice stands out" in text
