@@ -40,8 +40,8 @@ ROUND_OFF = 1e-9
 """Relative; lengths that differ by less are equal."""
 MAX_SITES = 400
 """Sites of a common supercell beyond which two cells are called incommensurate."""
-MAX_REFINED = 40
-"""Origins, best first by nearest-neighbour distance, whose assignment is solved exactly."""
+MAX_REFINED = 80
+"""Cells and origins, best first by nearest-neighbour distance, whose assignment is solved exactly."""
 
 _NEIGHBOURS = np.array([(i, j) for i in (-1, 0, 1) for j in (-1, 0, 1)], dtype=float)
 
@@ -167,11 +167,10 @@ def _compare(p: _Plane, t: _Plane) -> tuple[LatticeError, float | None]:
     best = min(pairs, key=lambda pair: _badness(pair[0], pair[1]))
     # Any cell choice within the limits of success may carry the sites; beyond them only the best one.
     limit = max(1.0, _badness(best[0], best[1])) + 1e-9
-    rmsd = math.inf
-    for length, angle, big_p, big_t, rows in pairs:
-        if _badness(length, angle) <= limit:
-            rmsd = min(rmsd, _rmsd(big_p, big_t, rows))
-    return LatticeError(best[0], best[1]), rmsd
+    laid = [
+        _Laid.of(big_p, big_t, rows) for length, angle, big_p, big_t, rows in pairs if _badness(length, angle) <= limit
+    ]
+    return LatticeError(best[0], best[1]), _rmsd(laid)
 
 
 def _badness(length: float, angle: float) -> float:
@@ -259,25 +258,47 @@ def _angle(a: np.ndarray, b: np.ndarray) -> float:
     return math.degrees(math.atan2(abs(a[0] * b[1] - a[1] * b[0]), float(a @ b)))
 
 
-def _rmsd(p: _Plane, t: _Plane, rows: Int[np.ndarray, "2 2"]) -> float:
-    """RMSD in Å over all origins, sites of ``t`` taken in the cell ``rows @ t.cell`` and laid onto those of ``p``."""
-    turned = rows @ t.cell
-    # One metric for both: the mean, as a cell with a along +x.
-    cell = np.linalg.cholesky((p.cell @ p.cell.T + turned @ turned.T) / 2)
-    frac_p, frac_t = p.frac, t.frac @ np.linalg.inv(rows)
-    groups = [(np.flatnonzero(p.species == z), np.flatnonzero(t.species == z)) for z in np.unique(p.species)]
-    rare_p, rare_t = min(groups, key=lambda group: len(group[0]))
-    # Each site of the rarest element onto one of the other side's, from both sides.
-    shifts = np.vstack([frac_t[rare_t] - frac_p[rare_p[0]], frac_t[rare_t[0]] - frac_p[rare_p]])
-    costs = np.zeros(len(shifts))
-    for of_p, of_t in groups:
-        delta = frac_p[of_p][None, :, None, :] + shifts[:, None, None, :] - frac_t[of_t][None, None, :, :]
-        squared = np.sum(((delta - np.round(delta)) @ cell) ** 2, axis=-1)
-        costs += np.maximum(squared.min(axis=2).sum(axis=1), squared.min(axis=1).sum(axis=1))
+@dataclass(frozen=True, eq=False)
+class _Laid:
+    """Two projections in one cell, rows in Å, and the origins to try.
+
+    ``groups`` holds the sites of both by element; ``costs`` in Å², one of each of the ``shifts`` that take the first
+    onto the second, is the sum over sites of the squared distance to the nearest one of the other.
+    """
+
+    cell: Float[np.ndarray, "2 2"]
+    first: Float[np.ndarray, "N 2"]
+    second: Float[np.ndarray, "N 2"]
+    groups: list[tuple[np.ndarray, np.ndarray]]
+    shifts: Float[np.ndarray, "S 2"]
+    costs: Float[np.ndarray, " S"]
+
+    @classmethod
+    def of(cls, p: _Plane, t: _Plane, rows: Int[np.ndarray, "2 2"]) -> _Laid:
+        """Sites of ``t`` taken in the cell ``rows @ t.cell`` and laid onto those of ``p``."""
+        turned = rows @ t.cell
+        # One metric for both: the mean, as a cell with a along +x.
+        cell = np.linalg.cholesky((p.cell @ p.cell.T + turned @ turned.T) / 2)
+        first, second = p.frac, t.frac @ np.linalg.inv(rows)
+        groups = [(np.flatnonzero(p.species == z), np.flatnonzero(t.species == z)) for z in np.unique(p.species)]
+        rare_p, rare_t = min(groups, key=lambda group: len(group[0]))
+        # Each site of the rarest element onto one of the other side's, from both sides.
+        shifts = np.vstack([second[rare_t] - first[rare_p[0]], second[rare_t[0]] - first[rare_p]])
+        costs = np.zeros(len(shifts))
+        for of_p, of_t in groups:
+            delta = first[of_p][None, :, None, :] + shifts[:, None, None, :] - second[of_t][None, None, :, :]
+            squared = np.sum(((delta - np.round(delta)) @ cell) ** 2, axis=-1)
+            costs += np.maximum(squared.min(axis=2).sum(axis=1), squared.min(axis=1).sum(axis=1))
+        return cls(cell, first, second, groups, shifts, costs)
+
+
+def _rmsd(laid: list[_Laid]) -> float:
+    """Smallest RMSD in Å over ways of laying one projection onto the other, and over all origins of each."""
+    tries = [(cost, each, shift) for each in laid for cost, shift in zip(each.costs, each.shifts, strict=True)]
     best = math.inf
-    for s in np.argsort(costs, kind="stable")[:MAX_REFINED]:
-        best = min(best, _refined(frac_p, frac_t, shifts[s], groups, cell, best))
-    return math.sqrt(best / len(frac_p))
+    for _, each, shift in sorted(tries, key=lambda tried: tried[0])[:MAX_REFINED]:
+        best = min(best, _refined(each.first, each.second, shift, each.groups, each.cell, best))
+    return math.sqrt(best / len(laid[0].first))
 
 
 def _refined(

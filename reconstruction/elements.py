@@ -8,18 +8,13 @@ costs to leave an element out tells whether the image shows it at all.
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from ase.data import chemical_symbols
 from jaxtyping import Complex, Float, Int
-from pymatgen.core import Structure
 
 from microscopy.linear import scattering
 from microscopy.micrograph import Modality
-from microscopy.slab import plane_cell
 from reconstruction.hypotheses import TEMPERATURE, TOLD_APART
-from reconstruction.point_hypotheses import columns_of
 from reconstruction.records import ElementEvidence
 from reconstruction.refinement import Refinement
 
@@ -56,12 +51,6 @@ def element_evidence(
         alike = tuple(chemical_symbols[z] for z in tried if z != number and odds[z] < TOLD_APART)
         found.append(ElementEvidence(chemical_symbols[number], alike, bool(rest.any() and odds[0] < TOLD_APART)))
     return tuple(found)
-
-
-def repeats(structure: Structure) -> int:
-    """How many times the projected columns of a slab hold all that they hold: 1 for most, 2 for GaSe."""
-    columns = columns_of(structure, plane_cell(structure))
-    return math.gcd(*(len(sites) for column in columns for sites in column.sites.values()))
 
 
 def _gains(refined: Refinement, models: Complex[np.ndarray, "M K"]) -> Float[np.ndarray, " M"]:

@@ -15,8 +15,9 @@ from microscopy.slab import plane_cell
 from reconstruction.cell_average import cell_average
 from reconstruction.columns import find_columns
 from reconstruction.distortion import TEMPLATE
-from reconstruction.elements import element_evidence, repeats
+from reconstruction.elements import element_evidence
 from reconstruction.measurement import measure, supercell
+from reconstruction.multiplicity import multiplicity
 from reconstruction.records import Candidate, Candidates, ElementEvidence, ImageLattice, Reconstruction
 from reconstruction.refinement import POSITION_PRIOR, SITE_PRIOR, Refinement, refine_positions
 from reconstruction.spectrum import pixel_size
@@ -129,7 +130,7 @@ def _unseen(elements: Sequence[ElementEvidence]) -> tuple[str, ...]:
 
 def _repeated(structure: Structure) -> tuple[str, ...]:
     """What has to be said of a crystal whose columns all hold the same atoms several times."""
-    times = repeats(structure)
+    times = multiplicity(structure)
     if times < 2:
         return ()
     return (f"every column holds {times} like atoms; an image has no absolute scale: one of each would look the same",)

@@ -15,6 +15,7 @@ from reconstruction.drift import find_lattice_with_jitter
 from reconstruction.hypotheses import LEADING, Proposal, log_posterior, margin, ranked, register
 from reconstruction.lattice import find_lattice, sharpened
 from reconstruction.measurement import Measurement, measure
+from reconstruction.multiplicity import thinned
 from reconstruction.query import search
 from reconstruction.records import Candidates
 from reconstruction.spectrum import highest_frequency
@@ -121,6 +122,7 @@ def retrieve(
         searched += len(pool)
     if options.template_free and (elements or formula):
         candidates += build_free(replace(micrograph, elements=elements, formula=formula), measurement)
+    candidates += thinned(candidates, measurement, options.strain, micrograph.modality is Modality.UNKNOWN)
     found = ranked(candidates)
     return Candidates(found[: options.keep], lattice, margin(found), searched)
 

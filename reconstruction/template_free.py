@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from ase.data import atomic_numbers
+from jaxtyping import Float, Int
 from pymatgen.core import Composition, Element, Lattice, Structure
 
 from library.fingerprint import fingerprint
@@ -170,7 +171,7 @@ def _with_heights(
                 arrangements.append((heights.misfit + DOUBLED * (index - 1), heights, cell, sites, species))
     arrangements.sort(key=lambda each: each[0])
     proposals = [
-        _Model(_slab(cell, sites, species, heights.z), assignment, assignment.log_prior - BOND_WEIGHT * misfit)
+        _Model(raised(cell, sites, species, heights.z), assignment, assignment.log_prior - BOND_WEIGHT * misfit)
         for misfit, heights, cell, sites, species in arrangements[: VARIANTS if energy is None else WITH_ENERGY]
     ]
     return proposals if energy is None else _by_energy(proposals, energy)[:VARIANTS]
@@ -185,8 +186,13 @@ def _by_energy(proposals: list[_Model], energy: Callable[[Structure], float]) ->
     return sorted(judged, key=lambda p: -p.log_prior)
 
 
-def _slab(cell: np.ndarray, positions: np.ndarray, numbers: np.ndarray, z: np.ndarray) -> Structure:
-    """Slab with these positions in the image (whose handedness it keeps)."""
+def raised(
+    cell: Float[np.ndarray, "2 2"],
+    positions: Float[np.ndarray, "N 2"],
+    numbers: Int[np.ndarray, " N"],
+    z: Float[np.ndarray, " N"],
+) -> Structure:
+    """Slab of a projection, positions in Å and handedness kept, and heights in Å about the middle."""
     matrix = np.zeros((3, 3))
     matrix[:2, :2] = cell
     matrix[2, 2] = VACUUM + float(np.ptp(z))

@@ -8,7 +8,7 @@ from monolayers import MONOLAYERS, layer
 from pymatgen.core.structure import Structure
 from strategies import described, displaced, slabs, supercell, views
 
-from benchmarks.metrics import lattice_error, rmsd_projected, score, success_3d, wilson
+from benchmarks.metrics import MAX_REFINED, lattice_error, rmsd_projected, score, success_3d, wilson
 from microscopy.slab import slab
 
 SUPERCELLS = st.sampled_from(([[1, 0], [0, 1]], [[2, 0], [0, 1]], [[1, 1], [-1, 1]], [[1, 0], [1, 3]]))
@@ -130,6 +130,20 @@ def test_forty_sites_are_fast_enough():
     order = rng.permutation(len(prediction))
     prediction = slab(Structure.from_sites([prediction[i] for i in order]))
     assert rmsd_projected(prediction, truth) < 0.09
+
+
+def test_cells_with_many_in_common_are_compared_within_a_bound(monkeypatch):
+    """Three and eight units: 105 pairs of supercells of 72 sites, each laid onto the other in several ways."""
+    solved = []
+    monkeypatch.setattr("benchmarks.metrics._refined", lambda *given: solved.append(given) or 1.0)
+    rng = np.random.default_rng(0)
+    atoms = [("Li", 0.3), ("Li", -0.3), ("O", 0.0)]
+    small, large = (
+        layer(6.0, b, 90, [(symbol, *rng.random(2), z) for symbol, z in atoms * units])
+        for b, units in ((6.0, 3), (16.0, 8))
+    )
+    assert rmsd_projected(large, small) is not None
+    assert len(solved) == MAX_REFINED
 
 
 def test_wilson_interval():
