@@ -35,7 +35,9 @@ def multiplicity(structure: Structure) -> int:
 def thinned(
     candidates: Sequence[Candidate], measurement: Measurement, strain: float, sign_free: bool = False
 ) -> list[Candidate]:
-    """The leading candidates' counterparts with each atom of a column once; none for most crystals.
+    """Counterparts of the leading known structures with each atom of a column once; none for most crystals.
+
+    What is made has them anyway: among other structure types, and other fillings of the columns.
 
     Parameters
     ----------
@@ -56,7 +58,7 @@ def thinned(
     found: list[Candidate] = []
     for parent in sorted(candidates, key=log_posterior, reverse=True)[:LEADING]:
         times = multiplicity(parent.structure)
-        if times == 1:
+        if times == 1 or parent.origin != "template":
             continue
         structure, misfit = _thinned(parent.structure, times)
         alignments = align(structure, measurement, strain, sign_free)

@@ -181,6 +181,28 @@ def averaged_positions(
     return result
 
 
+def symmetric_moves(structure: Structure, tolerance: float) -> Float[np.ndarray, "M D"] | None:
+    """In-plane moves of the sites that keep the symmetry a slab has at a tolerance in Å.
+
+    Returns
+    -------
+    Independent moves as columns, of the 2N fractional coordinates (u₁, v₁, u₂, …); None where spglib finds no group.
+    """
+    dataset = layer_dataset(structure, tolerance)
+    if dataset is None:
+        return None
+    rotations = np.asarray(dataset.rotations)
+    matched = match_sites(structure, rotations, dataset.translations, tolerance)
+    if matched is None:
+        return None
+    count = len(structure)
+    projector = np.zeros((count, 2, count, 2))
+    for rotation, image in zip(rotations, matched[0], strict=True):
+        projector[image, :, np.arange(count), :] += rotation[:2, :2] / len(rotations)
+    left, kept, _ = np.linalg.svd(projector.reshape(2 * count, 2 * count))
+    return np.asarray(left[:, kept > 0.5])  # of a projector, singular values are zero or at least one
+
+
 def symmetric_cell(cell: Float[np.ndarray, "2 2"], rotations: Float[np.ndarray, "G 2 2"]) -> Float[np.ndarray, "2 2"]:
     """In-plane cell, a along +x, whose metric is the average over the point group."""
     metric = cell @ cell.T

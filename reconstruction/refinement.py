@@ -16,7 +16,10 @@ from pymatgen.core import Structure
 
 from library.fingerprint import nodes
 from microscopy.linear import scattering
+from reconstruction.distortion import SYMMETRY_TOLERANCE
+from reconstruction.hypotheses import TEMPERATURE, log_posterior
 from reconstruction.measurement import Measurement, correlation, gather, supercell, weigh
+from reconstruction.operations import symmetric_moves
 from reconstruction.records import Candidate
 from reconstruction.registration import MODEL_ERROR, corrected_transfer
 
@@ -51,6 +54,9 @@ class Refinement:
         Weighted misfit per coefficient; about one when the model explains the image.
     log_likelihood
         Of the coefficients over pure noise, less what the prior charges for the moves.
+    freedom
+        Log of the prior's volume of the sites over the posterior's: what a model has to pay for sites that may move
+        (MacKay, Neural Computation 4 (1992) 415).
     correlation
         Weighted correlation of measured and modelled coefficients, 0 to 1.
     q, measured, weights
@@ -65,6 +71,7 @@ class Refinement:
     waves: Complex[np.ndarray, "N K"]
     chi2: float
     log_likelihood: float
+    freedom: float
     correlation: float
     q: Float[np.ndarray, " K"]
     measured: Complex[np.ndarray, " K"]
@@ -76,7 +83,12 @@ class Refinement:
         return np.asarray(self.waves.sum(axis=0))
 
 
-def refine_positions(candidate: Candidate, measurement: Measurement, prior: float = POSITION_PRIOR) -> Refinement:
+def refine_positions(
+    candidate: Candidate,
+    measurement: Measurement,
+    prior: float = POSITION_PRIOR,
+    moves: Float[np.ndarray, "M D"] | None = None,
+) -> Refinement:
     """Refine the sites of a registered hypothesis.
 
     Parameters
@@ -87,6 +99,8 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
         The image's coefficients.
     prior
         Å, standard deviation of a site about the hypothesis.
+    moves
+        The only ones that the sites may make, as columns of fractional coordinates (u₁, v₁, u₂, …); any when None.
     """
     cell = candidate.cell
     inverse = np.linalg.inv(cell)
@@ -108,7 +122,8 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
     origin = candidate.shift.astype(float)
     amplitude, damping = candidate.amplitude, candidate.damping
     sites = len(start)
-    count = 2 * sites
+    free = np.eye(2 * sites) if moves is None else np.linalg.qr(np.kron(np.eye(sites), cell.T) @ moves)[0]
+    count = free.shape[1]
     for _ in range(ITERATIONS):
         waves = _waves(factors, indices, g, start, moved, origin) * np.exp(-damping * q**2)
         shape = waves.sum(axis=0)
@@ -116,7 +131,7 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
         by_site = -2j * np.pi * amplitude * waves[:, None, :] * g.T[None, :, :]  # (N, 2, K)
         jacobian = np.concatenate(
             [
-                by_site.reshape(-1, len(q)),
+                free.T @ by_site.reshape(-1, len(q)),
                 by_site.sum(axis=0),
                 shape[None, :],
                 (-(q**2) * amplitude * shape)[None, :],
@@ -126,11 +141,11 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
         normal = np.real(weighted @ weighted.conj().T) * 2
         right = np.real(weighted.conj() @ (residual * root)) * 2
         normal[np.arange(count), np.arange(count)] += prior**-2
-        right[:count] -= moved.ravel() * prior**-2
+        right[:count] -= free.T @ moved.ravel() * prior**-2
         # Damping is kept near the registration's by its own prior; amplitude and origin are free.
         normal[-1, -1] += 0.3**-2
         step = np.linalg.solve(normal + 1e-12 * np.diag(np.diag(normal)), right)
-        limited = np.clip(step[:count].reshape(-1, 2), -0.1, 0.1)
+        limited = (free @ np.clip(step[:count], -0.1, 0.1)).reshape(-1, 2)
         moved = moved + limited
         origin = origin + np.clip(step[count : count + 2], -0.1, 0.1)
         amplitude, damping = amplitude + float(step[-2]), float(np.clip(damping + step[-1], -0.3, 15.0))
@@ -139,8 +154,11 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
     # A common move of all sites is the origin's business: take it out of the moves and of their covariance.
     common = moved.mean(axis=0)
     relative = np.kron(np.eye(sites) - 1 / sites, np.eye(2))
-    covariance = relative @ np.linalg.inv(normal)[:count, :count] @ relative
+    covariance = relative @ free @ np.linalg.inv(normal)[:count, :count] @ free.T @ relative
     variances = np.diag(covariance).reshape(-1, 2).mean(axis=1)
+    # The same with the likelihood as flat as hypotheses are compared at, over that with the sites held.
+    flat = normal / TEMPERATURE + np.diag(np.append(np.full(count, (1 - 1 / TEMPERATURE) * prior**-2), np.zeros(4)))
+    freedom = np.linalg.slogdet(flat)[1] - np.linalg.slogdet(flat[count:, count:])[1] + 2 * count * np.log(prior)
     waves = amplitude * _waves(factors, indices, g, start, moved, origin) * np.exp(-damping * q**2)
     model, weights = waves.sum(axis=0), root**2
     gain = float((weights * (np.abs(c) ** 2 - np.abs(c - model) ** 2)).sum())
@@ -154,6 +172,7 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
         waves=waves,
         chi2=float((np.abs(c - model) ** 2 * weights).mean()),
         log_likelihood=gain - 0.5 * float((moved**2).sum()) / prior**2,
+        freedom=0.5 * float(freedom),
         correlation=correlation(gain, c, weights, noise),
         q=q,
         measured=c,
@@ -162,17 +181,27 @@ def refine_positions(candidate: Candidate, measurement: Measurement, prior: floa
 
 
 def with_sites_refined(candidate: Candidate, measurement: Measurement) -> Candidate:
-    """A hypothesis that was made, not known, with its sites where the image has them; as likely as that makes it."""
-    refined = refine_positions(candidate, measurement, SITE_PRIOR)
+    """A hypothesis that was made, not known, with its sites where the image has them, as far as that is likelier.
+
+    Sites stay, move as their symmetry lets them, or move as they like; the more freely they move, the more of the
+    image they have to explain.
+    """
     slab = candidate.structure
-    frac = np.column_stack([refined.frac, slab.frac_coords[:, 2]])
-    return replace(
-        candidate,
-        structure=Structure(slab.lattice, slab.species, frac),
-        shift=refined.shift,
-        log_likelihood=max(candidate.log_likelihood, refined.log_likelihood),
-        correlation=max(candidate.correlation, refined.correlation),
-    )
+    moves = symmetric_moves(slab, SYMMETRY_TOLERANCE)
+    tried = [candidate]
+    for allowed in [None] if moves is None else [moves, None] if moves.size else [None]:
+        refined = refine_positions(candidate, measurement, SITE_PRIOR, allowed)
+        frac = np.column_stack([refined.frac, slab.frac_coords[:, 2]])
+        moved = replace(
+            candidate,
+            structure=Structure(slab.lattice, slab.species, frac),
+            shift=refined.shift,
+            log_likelihood=refined.log_likelihood,
+            log_prior=candidate.log_prior - refined.freedom,
+            correlation=max(candidate.correlation, refined.correlation),
+        )
+        tried.append(moved)
+    return max(tried, key=log_posterior)
 
 
 def _waves(

@@ -31,7 +31,7 @@ from reconstruction.hypotheses import TEMPERATURE, Proposal, hypothesise, log_po
 from reconstruction.measurement import Measurement
 from reconstruction.query import image_fingerprint
 from reconstruction.records import Candidate
-from reconstruction.refinement import refine_positions
+from reconstruction.refinement import SITE_PRIOR, refine_positions
 from reconstruction.registration import ROTATIONS
 from reconstruction.superstructure import superlattices
 
@@ -104,13 +104,18 @@ def build_free(
     )
     query = image_fingerprint(measurement)
     models: list[Candidate] = []
+    freedom = 0.0
     for proposal in proposals[:keep]:
         # One image has one detector: the likeliest model, complete as it is, says best how that is turned.
         rotations = (models[0].detector_rotation,) if models else ROTATIONS
         candidate = _register(proposal.structure, measurement, found.sign, rotations)
         if candidate is not None:
             score = float(query @ fingerprint(candidate.structure, measurement.optics))
-            models.append(replace(candidate, score=score, log_prior=candidate.log_prior + proposal.log_prior))
+            if not models:  # all are fillings of the same columns, whose places were free
+                cells = abs(float(np.linalg.det(candidate.cell) / np.linalg.det(found.cell)))
+                freedom = refine_positions(candidate, measurement, SITE_PRIOR).freedom / cells
+            log_prior = candidate.log_prior + proposal.log_prior - freedom
+            models.append(replace(candidate, score=score, log_prior=log_prior))
     return sorted(models, key=log_posterior, reverse=True)
 
 
