@@ -129,8 +129,8 @@ def test_a_run_ends_within_the_bound_and_never_takes_an_illegal_branch(
 
 def test_a_known_structure_behind_a_distorted_scan_is_not_given_up_for_a_made_one() -> None:
     bad = verdict(Status.AMBIGUOUS, "fit")
-    assert legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.94)) == (Branch.TRY_SUPERCELL,)
-    assert Branch.SUBSTITUTE in legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.7))
+    assert legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.97)) == (Branch.TRY_SUPERCELL,)
+    assert Branch.SUBSTITUTE in legal_branches(bad, (Branch.WIDEN_SEARCH,), Situation(0, True, likeness=0.92))
 
 
 def test_charges_that_do_not_balance_are_told_and_decide_nothing() -> None:
