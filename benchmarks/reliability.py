@@ -11,6 +11,9 @@ from benchmarks.metrics import wilson
 
 BINS = 10
 
+DRAWS = 300
+"""Outcomes that are drawn to say what chance does."""
+
 
 @dataclass(frozen=True)
 class Bin:
@@ -40,3 +43,10 @@ def calibration_error(confidence: Sequence[float], right: Sequence[bool], bins: 
     curve = reliability(confidence, right, bins)
     total = sum(each.count for each in curve)
     return sum(each.count * abs(each.confidence - each.right) for each in curve) / total if total else 0.0
+
+
+def chance_error(confidence: Sequence[float], draws: int = DRAWS, bins: int = BINS) -> float:
+    """Calibration error that so many answers show on average if every confidence is true: few answers never match."""
+    p = np.asarray(confidence, dtype=float)
+    right = np.random.default_rng(0).random((draws, len(p))) < p
+    return float(np.mean([calibration_error(p, each, bins) for each in right]))

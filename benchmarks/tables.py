@@ -11,7 +11,7 @@ from typing import Any
 
 from benchmarks.attribution import MEANING, Cause
 from benchmarks.metrics import wilson
-from benchmarks.reliability import calibration_error
+from benchmarks.reliability import calibration_error, chance_error
 from benchmarks.rows import Row, grouped
 
 PAPER = {"rmsd": 0.11, "formation": 321.57, "success": 0.832}
@@ -76,9 +76,7 @@ def accuracy(title: str, rows: Sequence[Row], labels: Sequence[str], key: Callab
                 median([row.rmsd for row in group if row.success], ".1e", sum(row.success for row in group)),
                 median([row.score["lattice"]["length"] for row in answered], ".2e", len(group)),
                 f"{len(accepted)}, {sum(row.success for row in accepted)}",
-                f"{calibration_error([r.confidence for r in answered], [r.success for r in answered]):.3f}"
-                if answered
-                else "–",
+                _calibration(answered),
             )
         )
     columns = (
@@ -90,9 +88,17 @@ def accuracy(title: str, rows: Sequence[Row], labels: Sequence[str], key: Callab
         "median RMSD, Å",
         "median lattice error",
         "accepted, right",
-        "ECE",
+        "ECE (by chance)",
     )
     return Table(title, columns, tuple(cells), "RMSD over successes; [n]: over n answers.")
+
+
+def _calibration(answered: Sequence[Row]) -> str:
+    """Calibration error, and what it would be on average if the confidences were true."""
+    if not answered:
+        return "–"
+    confidence = [row.confidence for row in answered]
+    return f"{calibration_error(confidence, [row.success for row in answered]):.3f} ({chance_error(confidence):.3f})"
 
 
 def beside_the_paper(rows: Sequence[Row], energy: Mapping[str, float] | None) -> Table:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks.reliability import calibration_error, reliability
+from benchmarks.reliability import calibration_error, chance_error, reliability
 
 
 def test_a_calibrated_forecast_has_no_error():
@@ -19,6 +19,13 @@ def test_bins_hold_every_answer_once_and_certainty_has_a_bin():
     assert [each.count for each in curve] == [2, 1, 1]
     assert curve[0].right == 0.5
     assert curve[-1].confidence == 1.0
+
+
+def test_chance_alone_makes_an_error_that_many_answers_average_out():
+    assert chance_error([1.0, 0.0, 1.0]) == 0.0
+    # One answer of confidence p is off by 1 - p with probability p, and by p else.
+    assert chance_error([0.3]) == pytest.approx(2 * 0.3 * 0.7, abs=0.03)
+    assert chance_error([0.3] * 400) < 0.03
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.booleans()), max_size=40))
