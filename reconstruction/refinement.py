@@ -180,27 +180,32 @@ def refine_positions(
     )
 
 
-def with_sites_refined(candidate: Candidate, measurement: Measurement) -> Candidate:
-    """A hypothesis that was made, not known, with its sites where the image has them, as far as that is likelier.
-
-    Sites stay, move as their symmetry lets them, or move as they like; the more freely they move, the more of the
-    image they have to explain.
-    """
+def with_sites_refined(
+    candidate: Candidate, measurement: Measurement, moves: Float[np.ndarray, "M D"] | None = None
+) -> Candidate:
+    """A hypothesis with its sites where the image has them, what their freedom costs taken off its prior."""
+    refined = refine_positions(candidate, measurement, SITE_PRIOR, moves)
     slab = candidate.structure
-    moves = symmetric_moves(slab, SYMMETRY_TOLERANCE)
-    tried = [candidate]
-    for allowed in [None] if moves is None else [moves, None] if moves.size else [None]:
-        refined = refine_positions(candidate, measurement, SITE_PRIOR, allowed)
-        frac = np.column_stack([refined.frac, slab.frac_coords[:, 2]])
-        moved = replace(
-            candidate,
-            structure=Structure(slab.lattice, slab.species, frac),
-            shift=refined.shift,
-            log_likelihood=refined.log_likelihood,
-            log_prior=candidate.log_prior - refined.freedom,
-            correlation=max(candidate.correlation, refined.correlation),
-        )
-        tried.append(moved)
+    frac = np.column_stack([refined.frac, slab.frac_coords[:, 2]])
+    return replace(
+        candidate,
+        structure=Structure(slab.lattice, slab.species, frac),
+        shift=refined.shift,
+        log_likelihood=max(candidate.log_likelihood, refined.log_likelihood),
+        log_prior=candidate.log_prior - refined.freedom,
+        correlation=max(candidate.correlation, refined.correlation),
+    )
+
+
+def with_sites_freed(candidate: Candidate, measurement: Measurement) -> Candidate:
+    """A hypothesis that was made, not known, with its sites as free as that makes it likelier.
+
+    They stay, move as their symmetry lets them, or move as they like.
+    """
+    moves = symmetric_moves(candidate.structure, SYMMETRY_TOLERANCE)
+    tried = [candidate, with_sites_refined(candidate, measurement)]
+    if moves is not None and moves.size:
+        tried.append(with_sites_refined(candidate, measurement, moves))
     return max(tried, key=log_posterior)
 
 

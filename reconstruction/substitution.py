@@ -32,7 +32,7 @@ from reconstruction.hypotheses import Proposal, from_middle, log_posterior, regi
 from reconstruction.measurement import Measurement
 from reconstruction.query import image_fingerprint
 from reconstruction.records import Candidate
-from reconstruction.refinement import with_sites_refined
+from reconstruction.refinement import with_sites_freed
 
 STRETCH = 0.15
 """Largest difference of a cell from the known structure's, once that is scaled by the sizes of the atoms."""
@@ -136,7 +136,7 @@ def substitutions(
             )
     proposals.sort(key=lambda each: -each.alignments[0].gain)
     candidates = sorted(register(proposals, measurement), key=log_posterior, reverse=True)
-    return [with_sites_refined(each, measurement) for each in candidates[:REFINED]]
+    return [with_sites_freed(each, measurement) for each in candidates[:REFINED]]
 
 
 def bond_prior(structure: Structure, known: Structure) -> float:

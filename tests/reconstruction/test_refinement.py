@@ -14,7 +14,7 @@ from reconstruction.distortion import SYMMETRY_TOLERANCE
 from reconstruction.hypotheses import log_posterior
 from reconstruction.measurement import measure
 from reconstruction.operations import symmetric_moves
-from reconstruction.refinement import SITE_PRIOR, refine_positions, with_sites_refined
+from reconstruction.refinement import SITE_PRIOR, refine_positions, with_sites_freed
 
 
 def moved(structure: Structure, moves: list[tuple[float, float]]) -> Structure:
@@ -45,7 +45,7 @@ def refined(truth: Structure, taken_for: Structure, noise: float = 0.3):
     found = hypothesis(taken_for, micrograph)
     measurement = measure(micrograph, found.lattice)
     made = replace(found.items[0], origin="substitution")
-    return made, with_sites_refined(made, measurement), measurement
+    return made, with_sites_freed(made, measurement), measurement
 
 
 def test_sites_that_are_right_stay():
