@@ -33,7 +33,7 @@ from benchmarks.materials import Material, draw, load_materials
 from benchmarks.measuring import threads
 from benchmarks.metrics import score
 from benchmarks.pipeline import denoised
-from benchmarks.reliability import calibration_error
+from benchmarks.reliability import calibration_error, chance_error
 from library.store import Library, open_libraries
 from microscopy.errors import PotentialError
 from microscopy.micrograph import Micrograph
@@ -223,6 +223,7 @@ def _answers(predicted: np.ndarray, right: np.ndarray) -> dict[str, float | int]
         "right": float(right.mean()),
         "mean_confidence": float(predicted.mean()),
         "expected_calibration_error": calibration_error(predicted, right),
+        "error_by_chance": chance_error(predicted),
         "sure": int(sure.sum()),
         "sure_and_right": int(right[sure].sum()),
     }
