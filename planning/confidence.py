@@ -60,7 +60,8 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
     lookalikes
         log₁₀ of the number of compositions, elements replaced one for one, that the image cannot tell from this one.
     prior
-        Log prior of the hypothesis within ± ``LEAD``, as a share of it.
+        Log prior of a known structure within ± ``LEAD``, as a share of it; 0 for one that was made, whose prior holds
+        what its freedom costs, which grows with the dose.
     """
     candidate = reconstruction.candidate
     symbols = {site.specie.symbol for site in candidate.structure}
@@ -87,7 +88,7 @@ def features(micrograph: Micrograph, candidates: Candidates, reconstruction: Rec
         "same_cell": min(values["strain"] / SAME_CELL, 1.0),
         "as_stated": min(100 * deformation(plane_cell(candidate.structure), candidate.cell) / SAME_CELL, 1.0),
         "lookalikes": float(sum(np.log10(1 + len(each.alike)) for each in reconstruction.elements)),
-        "prior": float(np.clip(candidate.log_prior, -LEAD, LEAD)) / LEAD,
+        "prior": float(np.clip(candidate.log_prior, -LEAD, LEAD)) / LEAD if candidate.origin == "template" else 0.0,
     }
 
 
