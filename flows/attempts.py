@@ -9,7 +9,7 @@ from flows.journal import Journal
 from flows.settings import Settings
 from microscopy.errors import AutoMatError, PotentialError
 from models import denoising
-from planning.planner import Situation, settled
+from planning.planner import RESEMBLES, Situation, settled
 from planning.records import Branch, Found, Status, in_brief
 from planning.search import Search
 from tasks import steps
@@ -22,6 +22,9 @@ TOLD_FIRST = 0.5
 
 KNOWN_FIRST = 0.2
 """By how much surer a structure must be that was made to fit, before it is preferred to a known one."""
+
+EXPLAINING = frozenset({"fit", "residual"})
+"""Checks that a structure explains the image."""
 
 RANK = {Status.ACCEPTED: 2, Status.AMBIGUOUS: 1, Status.REJECTED: 0}
 
@@ -89,7 +92,8 @@ def find_best(
         journal.decisions.append(decision)
         branch = load(decision).branch
         if branch in (Branch.ACCEPT, Branch.GIVE_UP):
-            best = max(filter(None, made), key=_merit)  # max keeps the first of equals
+            resembling = likeness >= RESEMBLES
+            best = max(filter(None, made), key=lambda each: _merit(each, resembling))  # max keeps the first of equals
             journal.found = [each and _found(each, each is best) for each in made]
             return _relaxed(best, micrograph, potential, settings, journal)
         tried.append(branch)
@@ -142,7 +146,10 @@ def _found(attempt: Attempt, kept: bool) -> Found:
     return in_brief(load(attempt.verdict), load(attempt.reconstruction) if attempt.reconstruction else None, kept)
 
 
-def _merit(attempt: Attempt) -> tuple[int, float]:
+def _merit(attempt: Attempt, resembling: bool) -> tuple[int, bool, float]:
+    """What to keep; ``resembling``: some known structure, through a distorted scan, looks like the image."""
     verdict = load(attempt.verdict)
-    contradicts = any(check.name == "elements" and not check.passed for check in verdict.checks)
-    return RANK[verdict.status], verdict.confidence - KNOWN_FIRST * (not attempt.known) - TOLD_FIRST * contradicts
+    failed = {check.name for check in verdict.checks if not check.passed}
+    in_vain = resembling and not attempt.known and bool(failed & EXPLAINING)
+    doubts = KNOWN_FIRST * (not attempt.known) + TOLD_FIRST * ("elements" in failed)
+    return RANK[verdict.status], not in_vain, verdict.confidence - doubts
