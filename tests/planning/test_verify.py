@@ -82,6 +82,15 @@ def test_a_second_lattice_is_rejected(run):
     assert verify(micrograph, mixed, reconstruction, None).status is Status.REJECTED
 
 
+def test_a_trace_of_a_second_lattice_makes_it_ambiguous(run):
+    micrograph, candidates, reconstruction = run
+    mixed = replace(candidates, lattice=replace(candidates.lattice, share=0.87))
+    verdict = verify(micrograph, mixed, reconstruction, None)
+    assert not failed(verdict)
+    assert verdict.status is Status.AMBIGUOUS
+    assert "13% of the reflected power" in verdict.reason
+
+
 def test_a_close_runner_up_makes_it_ambiguous(run):
     micrograph, candidates, reconstruction = run
     verdict = verify(micrograph, replace(candidates, margin=1.0), reconstruction, None)
