@@ -121,7 +121,7 @@ def samples(
                 **facts,
                 "features": values,
                 "checks": {check.name: check.value for check in judged.checks},
-                "failed": [check.name for check in judged.checks if not check.passed],
+                "failed": list(judged.failed),
                 "success": bool(right),
             }
 

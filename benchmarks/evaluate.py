@@ -177,7 +177,7 @@ def _judged(case: Case, said: Answer, material: Material, seen: Picture, bench: 
         "hit": hit,
         "cause": attribute(said, verdict, truth, seen.cell, hit, calibrated),
         "checks": {each.name: each.value for each in said.verdict.checks},
-        "failed_checks": [check.name for check in said.verdict.checks if not check.passed],
+        "failed_checks": list(said.verdict.failed),
         "branches": [str(decision.branch) for decision in said.decisions],
         "seconds": said.seconds,
         "peak_mib": said.peak_mib,

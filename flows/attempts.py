@@ -149,7 +149,6 @@ def _found(attempt: Attempt, kept: bool) -> Found:
 def _merit(attempt: Attempt, resembling: bool) -> tuple[int, bool, float]:
     """What to keep; ``resembling``: some known structure, through a distorted scan, looks like the image."""
     verdict = load(attempt.verdict)
-    failed = {check.name for check in verdict.checks if not check.passed}
-    in_vain = resembling and not attempt.known and bool(failed & EXPLAINING)
-    doubts = KNOWN_FIRST * (not attempt.known) + TOLD_FIRST * ("elements" in failed)
+    in_vain = resembling and not attempt.known and not EXPLAINING.isdisjoint(verdict.failed)
+    doubts = KNOWN_FIRST * (not attempt.known) + TOLD_FIRST * ("elements" in verdict.failed)
     return RANK[verdict.status], not in_vain, verdict.confidence - doubts

@@ -51,6 +51,11 @@ class Verdict:
     status: Status
     reason: str
 
+    @property
+    def failed(self) -> tuple[str, ...]:
+        """Names of the checks that failed, those that decide nothing included."""
+        return tuple(check.name for check in self.checks if not check.passed)
+
 
 @dataclass(frozen=True)
 class Found:
@@ -79,12 +84,13 @@ class Found:
 
 def in_brief(verdict: Verdict, reconstruction: Reconstruction | None, kept: bool) -> Found:
     """An attempt in brief."""
-    failed = tuple(check.name for check in verdict.checks if not check.passed)
     if reconstruction is None:
-        return Found("", "", "", verdict.status, verdict.confidence, failed, kept)
+        return Found("", "", "", verdict.status, verdict.confidence, verdict.failed, kept)
     candidate = reconstruction.candidate
     formula = str(reconstruction.structure.composition.reduced_formula)
-    return Found(formula, candidate.template, candidate.origin, verdict.status, verdict.confidence, failed, kept)
+    return Found(
+        formula, candidate.template, candidate.origin, verdict.status, verdict.confidence, verdict.failed, kept
+    )
 
 
 @dataclass(frozen=True)

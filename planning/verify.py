@@ -77,13 +77,12 @@ def verify(
     if relaxation is not None:
         checks += _energy_checks(reconstruction, relaxation)
     probability = confidence(micrograph, candidates, reconstruction)
-    status = _status(checks, reconstruction, probability)
+    on_lattice = candidates.lattice.share if candidates.lattice is not None else 1.0
+    status = _status(checks, reconstruction, probability, on_lattice)
     reason = _reason(checks)
     if status is Status.AMBIGUOUS:
-        if not deciding(checks) and _off_lattice(checks) > 1 - SINGLE:
-            reason = (
-                f"every check passed, but {_off_lattice(checks):.0%} of the reflected power is on no lattice or another"
-            )
+        if not deciding(checks) and on_lattice < SINGLE:
+            reason = f"every check passed, but {1 - on_lattice:.0%} of the reflected power is on no lattice or another"
         elif not deciding(checks):
             reason = f"every check passed, but of answers like this only {probability:.0%} are right"
         elif any(each.name == "margin" and not each.passed for each in checks):
@@ -142,20 +141,15 @@ def _energy_checks(reconstruction: Reconstruction, relaxation: Relaxation) -> li
     return checks
 
 
-def _status(checks: list[Check], reconstruction: Reconstruction, probability: float) -> Status:
+def _status(checks: list[Check], reconstruction: Reconstruction, probability: float, on_lattice: float) -> Status:
     failed = {each.name for each in deciding(checks)}
     fit = reconstruction.candidate.correlation
     unlike = fit < UNLIKE or (not LIMITS["fit"].passes(fit) and probability < HOPELESS_CONFIDENCE)
     if failed & REJECTING or unlike or not releasable(reconstruction.symmetrised):
         return Status.REJECTED
-    if failed or probability < ACCEPTED_CONFIDENCE or _off_lattice(checks) > 1 - SINGLE:
+    if failed or probability < ACCEPTED_CONFIDENCE or on_lattice < SINGLE:
         return Status.AMBIGUOUS
     return Status.ACCEPTED
-
-
-def _off_lattice(checks: list[Check]) -> float:
-    """Share of the reflected power that the lattice does not explain."""
-    return next((1 - each.value for each in checks if each.name == "one_lattice"), 0.0)
 
 
 def _reason(checks: list[Check]) -> str:

@@ -8,22 +8,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from pymatgen.core import Element, Structure
 
 from library.fingerprint import fingerprint
-from library.records import Template
 from microscopy.slab import plane_cell
-from reconstruction.alignment import align
 from reconstruction.distortion import GUESS
 from reconstruction.heights import find_heights
-from reconstruction.hypotheses import LEADING, Proposal, hypothesise, log_posterior
+from reconstruction.hypotheses import LEADING, log_posterior
 from reconstruction.measurement import Measurement
 from reconstruction.point_hypotheses import columns_of
 from reconstruction.query import image_fingerprint
 from reconstruction.records import Candidate
-from reconstruction.template_free import BOND_WEIGHT, raised
+from reconstruction.template_free import BOND_WEIGHT, raised, registered
 
 
 def multiplicity(structure: Structure) -> int:
@@ -54,19 +53,17 @@ def thinned(
     -------
     Candidates with the origin ``"free"``: their heights come from bond lengths.
     """
-    query = image_fingerprint(measurement)
     found: list[Candidate] = []
     for parent in sorted(candidates, key=log_posterior, reverse=True)[:LEADING]:
-        times = multiplicity(parent.structure)
-        if times == 1 or parent.origin != "template":
+        times = multiplicity(parent.structure) if parent.origin == "template" else 1
+        if times == 1:
             continue
         structure, misfit = _thinned(parent.structure, times)
-        alignments = align(structure, measurement, strain, sign_free)
-        if alignments:
-            template = Template("", structure, structure.composition.reduced_formula, parent.source)
-            score = float(query @ fingerprint(structure, measurement.optics))
-            proposal = Proposal(template, structure, "free", score, alignments, GUESS, -BOND_WEIGHT * misfit)
-            found.append(hypothesise(proposal, measurement, (parent.detector_rotation,)))
+        rotations = (parent.detector_rotation,)
+        twin = registered(structure, measurement, rotations, strain, sign_free, GUESS, parent.source)
+        if twin is not None:
+            score = float(image_fingerprint(measurement) @ fingerprint(structure, measurement.optics))
+            found.append(replace(twin, score=score, log_prior=twin.log_prior - BOND_WEIGHT * misfit))
     return found
 
 

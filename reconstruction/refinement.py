@@ -204,7 +204,7 @@ def with_sites_freed(candidate: Candidate, measurement: Measurement) -> Candidat
     """
     moves = symmetric_moves(candidate.structure, SYMMETRY_TOLERANCE)
     tried = [candidate, with_sites_refined(candidate, measurement)]
-    if moves is not None and moves.size:
+    if moves is not None and 0 < moves.shape[1] < moves.shape[0]:
         tried.append(with_sites_refined(candidate, measurement, moves))
     return max(tried, key=log_posterior)
 

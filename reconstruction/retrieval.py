@@ -106,11 +106,11 @@ def retrieve(
     if lattice is None:
         return Candidates((), None, 0.0, len(rows))
     measurement = measure(micrograph, lattice)
+    sign_free = micrograph.modality is Modality.UNKNOWN
     fitting, others = _templates(measurement, library, rows, micrograph.modality, options)
     candidates = register(fitting, measurement)
     if options.supercells:
         leading = sorted(candidates, key=log_posterior, reverse=True)[:LEADING]
-        sign_free = micrograph.modality is Modality.UNKNOWN
         candidates += superstructures(leading, others, measurement, options.strain, sign_free)
     searched = len(rows)
     if options.substitute and (elements or formula):
@@ -122,7 +122,7 @@ def retrieve(
         searched += len(pool)
     if options.template_free and (elements or formula):
         candidates += build_free(replace(micrograph, elements=elements, formula=formula), measurement)
-    candidates += thinned(candidates, measurement, options.strain, micrograph.modality is Modality.UNKNOWN)
+    candidates += thinned(candidates, measurement, options.strain, sign_free)
     found = ranked(candidates)
     return Candidates(found[: options.keep], lattice, margin(found), searched)
 

@@ -26,6 +26,7 @@ from microscopy.slab import VACUUM, slab
 from reconstruction.alignment import align
 from reconstruction.assignment import Assignment, assign, split
 from reconstruction.deconvolution import Deconvolution, deconvolve
+from reconstruction.distortion import TEMPLATE, CellPrior
 from reconstruction.heights import Heights, find_heights
 from reconstruction.hypotheses import TEMPERATURE, Proposal, hypothesise, log_posterior
 from reconstruction.measurement import Measurement
@@ -104,19 +105,20 @@ def build_free(
     )
     query = image_fingerprint(measurement)
     models: list[Candidate] = []
-    freedom = 0.0
     for proposal in proposals[:keep]:
         # One image has one detector: the likeliest model, complete as it is, says best how that is turned.
         rotations = (models[0].detector_rotation,) if models else ROTATIONS
         candidate = _register(proposal.structure, measurement, found.sign, rotations)
         if candidate is not None:
             score = float(query @ fingerprint(candidate.structure, measurement.optics))
-            if not models:  # all are fillings of the same columns, whose places were free
-                cells = abs(float(np.linalg.det(candidate.cell) / np.linalg.det(found.cell)))
-                freedom = refine_positions(candidate, measurement, SITE_PRIOR).freedom / cells
-            log_prior = candidate.log_prior + proposal.log_prior - freedom
-            models.append(replace(candidate, score=score, log_prior=log_prior))
-    return sorted(models, key=log_posterior, reverse=True)
+            models.append(replace(candidate, score=score, log_prior=candidate.log_prior + proposal.log_prior))
+    if not models:
+        return []
+    # All are fillings of the same columns, whose places were free.
+    cells = abs(float(np.linalg.det(models[0].cell) / np.linalg.det(found.cell)))
+    freedom = refine_positions(models[0], measurement, SITE_PRIOR).freedom / cells
+    paid = [replace(model, log_prior=model.log_prior - freedom) for model in models]
+    return sorted(paid, key=log_posterior, reverse=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,21 +211,28 @@ def _register(
     structure: Structure, measurement: Measurement, sign: float, rotations: Sequence[float | None]
 ) -> Candidate | None:
     """Refine a model's positions on the image and register the result, as a template is."""
-    candidate = _hypothesis(structure, measurement, sign, rotations)
+    candidate = registered(structure, measurement, rotations, STRAIN, sign < 0)
     if candidate is None:
         return None
     refined = refine_positions(candidate, measurement).frac
     moved = np.column_stack([refined, candidate.structure.frac_coords[:, 2]])
     improved = slab(Structure(structure.lattice, structure.species, moved))
-    better = _hypothesis(improved, measurement, sign, (candidate.detector_rotation,))
+    better = registered(improved, measurement, (candidate.detector_rotation,), STRAIN, sign < 0)
     return better if better is not None and better.log_likelihood > candidate.log_likelihood else candidate
 
 
-def _hypothesis(
-    structure: Structure, measurement: Measurement, sign: float, rotations: Sequence[float | None]
+def registered(
+    structure: Structure,
+    measurement: Measurement,
+    rotations: Sequence[float | None],
+    strain: float,
+    sign_free: bool,
+    cell_prior: CellPrior = TEMPLATE,
+    source: str = "image",
 ) -> Candidate | None:
-    alignments = align(structure, measurement, STRAIN, sign_free=sign < 0)
+    """A structure that no library holds, as it lies on the image; None where it does not fit within the strain."""
+    alignments = align(structure, measurement, strain, sign_free)
     if not alignments:
         return None
-    template = Template("", structure, structure.composition.reduced_formula, "image")
-    return hypothesise(Proposal(template, structure, "free", 0.0, alignments), measurement, rotations)
+    template = Template("", structure, structure.composition.reduced_formula, source)
+    return hypothesise(Proposal(template, structure, "free", 0.0, alignments, cell_prior), measurement, rotations)

@@ -18,9 +18,12 @@ pytestmark = [
 ]
 
 
-def answer(name: str, folder: Path, *options: str) -> dict[str, Any]:
-    command = (sys.executable, "-m", "flows.cli", "reconstruct", str(FOLDER / name), "--no-relax", "--json", *options)
-    told = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def answer(name: str, pixel_size: str, folder: Path, *options: str) -> dict[str, Any]:
+    """What is said of a HAADF image; its file gives the pixel size where none is given here."""
+    known = ("--pixel-size", pixel_size) if pixel_size else ()
+    command = (sys.executable, "-m", "flows.cli", "reconstruct", str(FOLDER / name), "--no-relax", "--json")
+    asked = (*command, "--modality", "haadf", *known, *options)
+    told = subprocess.run(asked, cwd=folder, capture_output=True, text=True, check=False)
     return dict(json.loads(told.stdout))
 
 
@@ -33,8 +36,7 @@ def answer(name: str, folder: Path, *options: str) -> dict[str, Any]:
     ],
 )
 def test_doped_molybdenum_disulfide_is_found_and_its_scale_doubted(name, pixel_size, tmp_path):
-    known = ("--pixel-size", pixel_size) if pixel_size else ()
-    told = answer(name, tmp_path, "--modality", "haadf", "--elements", "Mo,S", *known)
+    told = answer(name, pixel_size, tmp_path, "--elements", "Mo,S")
     assert told["structure"]["formula"] == "MoS2"
     assert told["structure"]["layer_group_symbol"] == "p-6m2"
     assert told["structure"]["a"] == pytest.approx(3.19, abs=0.03)
@@ -52,5 +54,4 @@ def test_doped_molybdenum_disulfide_is_found_and_its_scale_doubted(name, pixel_s
     ],
 )
 def test_bulk_crystals_are_never_taken_for_a_monolayer(name, pixel_size, tmp_path):
-    known = ("--pixel-size", pixel_size) if pixel_size else ()
-    assert answer(name, tmp_path, "--modality", "haadf", *known)["status"] != "accepted"
+    assert answer(name, pixel_size, tmp_path)["status"] != "accepted"
