@@ -1,4 +1,4 @@
-"""Suite ``gate``: whether the gate knows what it looks at, and whether each expert is best at home.
+"""Suite ``gate``: whether the gate knows what it looks at (kind, pattern family), and whether experts are best at home.
 
 A gate is a denoiser whose weights are named after its experts; ``GATE:EXPERT`` is that denoiser with one expert forced.
 The kind of an image is its detector and its true signal-to-noise ratio, known here because the noise-free image is.
@@ -7,7 +7,7 @@ The kind of an image is its detector and its true signal-to-noise ratio, known h
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 from jaxtyping import Float
@@ -21,7 +21,10 @@ from benchmarks.tables import Table, rate
 from microscopy.detector import SEGMENTED
 from microscopy.errors import AutoMatError
 from microscopy.micrograph import Modality
+from microscopy.slab import plane_cell
 from models.denoising import DenoiseOptions, denoise
+from models.divaesr.configuration import PATTERNS
+from models.divaesr.crystals import family
 
 GATE = "moe"
 
@@ -38,22 +41,26 @@ BORDER = 2.0
 CLEAR = 3.0
 """dB from the border beyond which the kind of an image is beyond dispute."""
 
+LEVELS = (-np.inf, -10.0, 2.0, 12.0, np.inf)
+"""dB, borders between which the pattern families are counted."""
+
 
 def rows(request: Request) -> Iterator[Row]:
     """One row an image and way of denoising it: by the gate, and by each expert alone."""
     for modality, material in product(request.modalities, request.materials):
         clean = view(material, modality, None, request.seed, request.cells)
+        lattice = family(plane_cell(material.structure))
         for dose in request.doses or DOSES[modality]:
             noisy = view(material, modality, dose, request.seed, request.cells).micrograph
             assert noisy.pixel_size is not None
             level = signal_to_noise(noisy.image, clean.micrograph.image, noisy.pixel_size)
             for expert in ("", *KINDS):
                 row: Row = {"kind": kind(modality, level), "level": level, "id": material.id, "dose": dose}
-                row |= {"expert": expert, "problem": ""}
+                row |= {"expert": expert, "family": lattice, "problem": ""}
                 try:
                     answer = denoise(noisy, DenoiseOptions(f"{GATE}:{expert}" if expert else GATE))
                     close = quality(answer.image, clean.micrograph.image, noisy.pixel_size, clean.truth.cell)
-                    row |= {"weights": dict(answer.weights), "psnr": close.psnr}
+                    row |= {"weights": dict(answer.weights), "pattern": answer.pattern, "psnr": close.psnr}
                 except AutoMatError as error:
                     row["problem"] = str(error)
                 yield row
@@ -81,9 +88,10 @@ def signal_to_noise(
 
 
 def tables(found: Sequence[Row]) -> list[Table]:
-    """Weights of the gate by kind of image, and the PSNR of experts on them."""
+    """Weights of the gate by kind of image, what it takes lattices for, and the PSNR of experts."""
     answered = [row for row in found if not row["problem"]]
-    made = [_weights([row for row in answered if not row["expert"]]), _experts(answered)]
+    gated = [row for row in answered if not row["expert"]]
+    made = [_weights(gated), _families(gated), _experts(answered)]
     problems = sorted({row["problem"] for row in found if row["problem"]})
     if problems:
         made.append(Table("Not answered", ("problem",), tuple((each,) for each in problems)))
@@ -115,6 +123,19 @@ def _weights(found: Sequence[Row]) -> Table:
 
 def _first(found: Sequence[Row]) -> list[bool]:
     return [max(row["weights"], key=row["weights"].get) == row["kind"] for row in found]
+
+
+def _families(found: Sequence[Row]) -> Table:
+    groups = {name: [row for row in found if row["family"] == name] for name in PATTERNS[:-1]}
+    for low, high in pairwise(LEVELS):
+        groups[f"{low:g} to {high:g} dB"] = [row for row in found if low <= row["level"] < high]
+    cells = []
+    for name, own in groups.items():
+        said = [str(sum(row["pattern"] == each for row in own)) for each in PATTERNS]
+        cells.append((name, str(len(own)), *said, rate([row["pattern"] == row["family"] for row in own])))
+    columns = ("lattice", "images", *PATTERNS, "right, % (95 %)")
+    note = "Images that the gate takes for each pattern family, by the crystal's own, and by signal to noise."
+    return Table("Pattern families", columns, tuple(cells), note)
 
 
 def _experts(found: Sequence[Row]) -> Table:

@@ -40,6 +40,8 @@ class Configuration:
         Channels of the spectral filter.
     gate_width
         Channels of the first stage of the gate; ResNet-18 has 64.
+    reader_width
+        Channels of the first stage of what reads the pattern family.
     top
         Experts that see an image.
     working_pixel
@@ -54,6 +56,7 @@ class Configuration:
     latent: int = 16
     spectral_width: int = 16
     gate_width: int = 24
+    reader_width: int = 24
     top: int = 2
     working_pixel: float = 0.2
     pixel_range: tuple[float, float] = (0.04, 0.22)
@@ -69,5 +72,5 @@ class Configuration:
         return cls(**values)
 
 
-SMALL = Configuration(widths=(16, 32, 48, 48), blocks=1, latent=8, spectral_width=8, gate_width=12)
+SMALL = Configuration(widths=(16, 32, 48, 48), blocks=1, latent=8, spectral_width=8, gate_width=12, reader_width=12)
 """Trains in under two hours on two cores."""

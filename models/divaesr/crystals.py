@@ -56,7 +56,7 @@ def bank_of(structures: Sequence[Structure], random: int, seed: int) -> CrystalB
     if not known:
         raise ValueError(f"no structure of at most {MAX_ATOMS} atoms to train on")
     cells = [plane_cell(s) for s in known]
-    kinds = [(_family(cell), *sorted(Counter(s.atomic_numbers).values())) for s, cell in zip(known, cells, strict=True)]
+    kinds = [(family(cell), *sorted(Counter(s.atomic_numbers).values())) for s, cell in zip(known, cells, strict=True)]
     members = Counter(kinds)
     chances = np.array([members[kind] ** -0.5 for kind in kinds])
     atoms = [(s.frac_coords[:, :2] % 1.0, np.array(s.atomic_numbers)) for s in known]
@@ -77,7 +77,7 @@ def bank_of(structures: Sequence[Structure], random: int, seed: int) -> CrystalB
         counts=np.array([len(n) for _, n in atoms], np.int64),
         fractions=fractions,
         numbers=numbers,
-        patterns=np.array([PATTERNS.index(_family(cell)) for cell in cells], np.int64),
+        patterns=np.array([PATTERNS.index(family(cell)) for cell in cells], np.int64),
         chances=chances.astype(np.float32),
         basis=basis,
         amplitudes=amplitudes,
@@ -95,8 +95,8 @@ def _scattering_basis() -> tuple[np.ndarray, np.ndarray]:
     return right[:RANK].astype(np.float32), amplitudes.astype(np.float32)
 
 
-def _family(cell: np.ndarray) -> str:
-    """Crystal system of a plane lattice (rectangular includes centred rectangular)."""
+def family(cell: np.ndarray) -> str:
+    """Crystal system of a plane lattice, rows a, b (rectangular includes centred rectangular): one of ``PATTERNS``."""
     reduced = _reduced(cell)
     a, b = np.linalg.norm(reduced, axis=1)
     cosine = abs(float(reduced[0] @ reduced[1]) / (a * b))

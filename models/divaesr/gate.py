@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.divaesr.configuration import PATTERNS, Configuration
+from models.divaesr.configuration import Configuration
+from models.divaesr.families import FamilyReader, repeats
 from models.divaesr.preparation import BACKGROUND_WIDTH, blur
 
 STAGES = (1, 2, 4, 8)
@@ -73,13 +74,17 @@ class Gate(nn.Module):
             layers += [BasicBlock(width, factor * base, 2 if index else 1), BasicBlock(factor * base, factor * base, 1)]
             width = factor * base
         self.body = nn.Sequential(*layers)
-        self.head = nn.Linear(width, self.experts + 1 + len(PATTERNS))
+        self.head = nn.Linear(width, self.experts + 1)
+        self.families = FamilyReader(configuration.reader_width)
 
     def forward(self, image: Tensor, mask: Tensor) -> Opinion:
-        """Look at the structure of an image; the background tells nothing."""
+        """Look at the structure of an image, where the background tells nothing, and at how it repeats itself."""
         fine = (image - blur(image, BACKGROUND_WIDTH / self.pixel)) * mask
         pooled = self.body(fine).float().mean(dim=(-2, -1))
         with torch.autocast(image.device.type, enabled=False):
             said = self.head(pooled)
-        level = 10.0 * said[:, self.experts]
-        return Opinion(said[:, : self.experts], level, said[:, self.experts + 1 :])
+        return Opinion(
+            experts=said[:, : self.experts],
+            level=10.0 * said[:, self.experts],
+            patterns=self.families(repeats(image, mask, self.pixel)),
+        )

@@ -18,17 +18,18 @@ from models.divaesr.bank import CrystalBank
 from models.divaesr.configuration import Configuration
 from models.divaesr.expert import Expert
 from models.divaesr.mixture import Mixture
-from models.divaesr.training import DenoiserTraining, Schedule, Seeds
+from models.divaesr.training import DenoiserTraining, PatternTraining, Schedule, Seeds
 
 VALIDATION_STEPS = 16
 
-NETWORKS = ("mixture", "single", "wide")
-"""What can be trained: the mixture; one expert on every kind; one network with as many parameters as all experts."""
+NETWORKS = ("mixture", "patterns", "single", "wide")
+"""What can be trained: the mixture; of a mixture only what reads the pattern family; one expert on every kind; one
+network with as many parameters as all experts."""
 
 
 def network_of(name: str, configuration: Configuration) -> Mixture | Expert:
     """Build a network to train."""
-    if name == "mixture":
+    if name in ("mixture", "patterns"):
         return Mixture(configuration)
     if name == "single":
         return Expert(configuration)
@@ -81,7 +82,11 @@ def train(
         weights.resume(built, start)
     if torch.cuda.is_available():
         built.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs lack it
-    module = DenoiserTraining(built.train(), configuration, training, validation, schedule)
+    rest = (configuration, training, validation, schedule)
+    if network == "patterns" and isinstance(built, Mixture):
+        module: DenoiserTraining = PatternTraining(built.train(), *rest)
+    else:
+        module = DenoiserTraining(built.train(), *rest)
     checkpoint = ModelCheckpoint(out, filename="step", save_last=True, every_n_train_steps=500, save_top_k=0)
     callbacks: list[lightning.Callback] = [checkpoint]
     loggers: list[Any] = [CSVLogger(out, name="", version="")]

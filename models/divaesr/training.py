@@ -9,12 +9,15 @@ import lightning
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.utils.data import IterableDataset
 
 from models.divaesr import losses
 from models.divaesr.bank import CrystalBank
 from models.divaesr.configuration import Configuration
 from models.divaesr.expert import Expert
+from models.divaesr.families import repeats
+from models.divaesr.gate import Opinion
 from models.divaesr.imaging import Batch, Phantoms
 from models.divaesr.mixture import Mixture
 
@@ -104,7 +107,7 @@ class DenoiserTraining(lightning.LightningModule):
         with torch.no_grad(), torch.autocast(self.device.type, enabled=False):
             return self._phantoms[which].draw(seed, each, self.schedule.side)
 
-    def training_step(self, seed: int, index: int) -> Tensor:
+    def training_step(self, seed: int, index: int) -> Tensor | None:
         """Loss of one batch."""
         batch = self.images("fit", int(seed), self.schedule.each)
         # The joint phase sends other numbers of images to the experts in every step: nothing to tune for.
@@ -160,15 +163,18 @@ class DenoiserTraining(lightning.LightningModule):
         else:
             mixed = self.network(batch.image, batch.mask)
             image = mixed.image
-            known = batch.pattern >= 0
-            self._report("gate_kind", (mixed.opinion.experts.argmax(1) == batch.kind).float().mean())
-            right = (mixed.opinion.patterns.argmax(1) == batch.pattern) & known
-            self._report("gate_pattern", right.sum() / known.sum().clamp_min(1))
-            self._report("gate_level_dB", (mixed.opinion.level - batch.level).abs().mean())
+            self._report_gate(mixed.opinion, batch)
         for kind, name in enumerate(self.configuration.kinds):
             own = batch.kind == kind
             self._report(f"psnr_{name}", psnr(image[own], batch.truth[own]).mean())
         self._report("psnr", psnr(image, batch.truth).mean())
+
+    def _report_gate(self, opinion: Opinion, batch: Batch) -> None:
+        known = batch.pattern >= 0
+        right = (opinion.patterns.argmax(1) == batch.pattern) & known
+        self._report("gate_kind", (opinion.experts.argmax(1) == batch.kind).float().mean())
+        self._report("gate_pattern", right.sum() / known.sum().clamp_min(1))
+        self._report("gate_level_dB", (opinion.level - batch.level).abs().mean())
 
     def _report(self, name: str, value: Tensor) -> None:
         self.log(f"val_{name}", value, batch_size=1)
@@ -176,11 +182,46 @@ class DenoiserTraining(lightning.LightningModule):
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """AdamW, warmed up, cosine."""
         s = self.schedule
-        optimizer = torch.optim.AdamW(self.network.parameters(), lr=s.rate, weight_decay=1e-4)
+        learning = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(learning, lr=s.rate, weight_decay=1e-4)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, s.rate, total_steps=s.steps + 1, pct_start=s.warm, div_factor=10, final_div_factor=1e3
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+class PatternTraining(DenoiserTraining):
+    """Teaches the gate of a trained mixture to read pattern families; nothing else of it changes."""
+
+    network: Mixture
+
+    def __init__(
+        self,
+        network: Mixture,
+        configuration: Configuration,
+        training: CrystalBank,
+        validation: CrystalBank,
+        schedule: Schedule,
+    ) -> None:
+        super().__init__(network, configuration, training, validation, schedule)
+        network.requires_grad_(False)
+        network.gate.families.requires_grad_(True)
+
+    def training_step(self, seed: int, index: int) -> Tensor | None:
+        """Loss of one batch; None if no family of it is to be said."""
+        batch = self.images("fit", int(seed), self.schedule.each)
+        said = batch.pattern >= 0
+        if not bool(said.any()):
+            return None
+        polar = repeats(batch.image[said], batch.mask[said], self.configuration.working_pixel)
+        loss = F.cross_entropy(self.network.gate.families(polar), batch.pattern[said])
+        self.log("loss", loss, prog_bar=True)
+        return loss
+
+    def validation_step(self, seed: int, index: int) -> None:
+        """How often the gate is right on other materials."""
+        batch = self.images("validate", VALIDATION_SEED + int(seed), self.schedule.each)
+        self._report_gate(self.network.gate(batch.image, batch.mask), batch)
 
 
 def psnr(image: Tensor, truth: Tensor) -> Tensor:

@@ -57,15 +57,21 @@ def test_a_denoiser_named_like_a_filter_is_not_its_own_bar() -> None:
 
 def test_gate_tables_name_the_kinds() -> None:
     weights = {"phase-low": 0.9, "phase-high": 0.1}
-    own = {"kind": "phase-low", "level": -5.0, "id": "a", "dose": 1e3, "problem": ""}
+    own = {"kind": "phase-low", "level": -5.0, "id": "a", "dose": 1e3, "family": "square", "problem": ""}
     rows = [
-        own | {"expert": "", "weights": weights, "psnr": 30.0},
-        own | {"expert": "phase-low", "weights": {"phase-low": 1.0}, "psnr": 31.0},
+        own | {"expert": "", "weights": weights, "pattern": "none", "psnr": 30.0},
+        own | {"expert": "", "weights": weights, "pattern": "square", "psnr": 30.0, "id": "b"},
+        own | {"expert": "phase-low", "weights": {"phase-low": 1.0}, "pattern": "square", "psnr": 31.0},
     ]
-    confusion, experts = gate.tables(rows)
-    assert confusion.cells[0][2] == "0.900"
+    confusion, families, experts = gate.tables(rows)
+    assert confusion.cells[0][2] == "0.900 ± 0.000"
     assert confusion.cells[0][-1].startswith("100.0 %")
-    assert confusion.cells[0][-2] == "1"
+    assert confusion.cells[0][-2] == "2"
+    square = next(row for row in families.cells if row[0] == "square")
+    assert square[:-1] == ("square", "2", "0", "0", "1", "0", "1")
+    assert square[-1].startswith("50.0 %")
+    assert next(row for row in families.cells if row[0] == "-10 to 2 dB")[1:] == square[1:]
+    assert sum(int(row[1]) for row in families.cells) == 4  # by family, and again by level
     assert experts.cells[0][-1] == "phase-low"
 
 

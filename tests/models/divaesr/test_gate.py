@@ -17,10 +17,10 @@ def test_any_size_gives_one_opinion_for_each_image(tiny: Configuration, shape: t
 
 
 def test_the_topology_is_that_of_resnet_18(tiny: Configuration) -> None:
-    gate = Gate(tiny)
-    assert sum(isinstance(layer, BasicBlock) for layer in gate.modules()) == 8
+    body = Gate(tiny).body
+    assert sum(isinstance(layer, BasicBlock) for layer in body.modules()) == 8
     # 17 convolutions and the last linear layer, shortcuts aside.
-    assert sum(isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1) for layer in gate.modules()) == 17
+    assert sum(isinstance(layer, nn.Conv2d) and layer.kernel_size != (1, 1) for layer in body.modules()) == 17
 
 
 def test_background_and_masked_pixels_tell_nothing(tiny: Configuration) -> None:

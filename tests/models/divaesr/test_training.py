@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from models.divaesr import recipes, weights
 from models.divaesr import train as training_run
-from models.divaesr import weights
 from models.divaesr.bank import CrystalBank
 from models.divaesr.configuration import SMALL
 from models.divaesr.expert import Expert
 from models.divaesr.mixture import Mixture
-from models.divaesr.training import DenoiserTraining, Schedule, Seeds, psnr
+from models.divaesr.training import DenoiserTraining, PatternTraining, Schedule, Seeds, psnr
 
 SCHEDULE = Schedule(steps=2, each=1, side=96)
 
@@ -99,6 +99,45 @@ def test_every_part_of_the_mixture_learns(bank: CrystalBank, joint: float) -> No
     assert asked == 4 if joint == 0.0 else asked >= SMALL.top
     assert network.gate.head.weight.grad is not None
     assert bool(network.gate.head.weight.grad.any())
+
+
+def test_families_are_learnt_and_nothing_else_changes(bank: CrystalBank, tmp_path: Path, seen: list[int]) -> None:
+    torch.manual_seed(0)
+    weights.save(Mixture(SMALL), tmp_path / "start", {})
+    reached = train(bank, tmp_path, replace(SCHEDULE, seed=4), "patterns", start=tmp_path / "start")
+    assert seen == [4 * 10**8, 4 * 10**8 + 1]
+    assert set(reached) == {"val_gate_kind", "val_gate_pattern", "val_gate_level_dB"}
+    one, other = (weights.load(tmp_path / name).state_dict() for name in ("start", "weights"))
+    changed = {name for name in one if not torch.equal(one[name], other[name])}
+    assert changed
+    assert all(name.startswith("gate.families.") for name in changed)
+
+
+def test_images_whose_family_is_not_to_be_said_teach_nothing(bank: CrystalBank) -> None:
+    module = PatternTraining(Mixture(SMALL), SMALL, bank, bank, SCHEDULE)
+    batch = module.images("fit", 0, 1)
+    module.images = lambda *_: replace(batch, pattern=torch.full_like(batch.pattern, -1))
+    assert module.training_step(0, 0) is None
+
+
+def test_a_recipe_goes_on_after_the_stages_that_are_done(
+    bank: CrystalBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, Path | None]] = []
+
+    def watched(training, validation, folder, configuration, schedule, network, start, **_):
+        done.append((network, start))
+        (folder / "weights").mkdir(parents=True)
+        return {"val_psnr": 1.0}
+
+    monkeypatch.setattr(recipes, "train", watched)
+    first = tmp_path / "1-single" / "network.safetensors"
+    first.parent.mkdir()
+    first.touch()
+    assert recipes.cook(recipes.RECIPES["full"], bank, bank, tmp_path, {}) == {"val_psnr": 1.0}
+    second, third = (tmp_path / f"{number}-mixture" / "weights" for number in (2, 3))
+    assert done == [("mixture", first), ("mixture", second), ("patterns", third)]
+    assert recipes.cook(recipes.RECIPES["full"], bank, bank, tmp_path, {}) == {}
 
 
 def test_networks_to_compare_with_are_as_large_as_said() -> None:
