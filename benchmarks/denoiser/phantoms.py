@@ -21,6 +21,7 @@ from library.store import open_libraries
 from models.divaesr.configuration import PATTERNS
 from models.divaesr.imaging import Phantoms
 from models.divaesr.inference import network
+from models.divaesr.manifest import SHIPPED
 from models.divaesr.training import VALIDATION_SEED, psnr
 
 LEVELS = (-22.0, -10.0, 2.0, 12.0, 26.0)
@@ -32,11 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.denoiser.phantoms", description=__doc__.split("\n")[0])
     parser.add_argument("--library", type=Path, action="append", default=[], help="folder; the embedded one if none")
     parser.add_argument("--hold-out", type=Path, help="file of ids that training did not see")
+    parser.add_argument("--weights", type=Path, default=SHIPPED, help="folder; those that ship if none")
     parser.add_argument("--batches", type=int, default=12, help="of two images of every kind")
     given = parser.parse_args(arguments)
     library = open_libraries(given.library or None)
     hidden = read_names(given.hold_out) if given.hold_out else ()
-    mixture = network()
+    mixture = network(given.weights)
     kinds = mixture.configuration.kinds
     _, validation = banks(library, split(library, hidden), SEED)
     phantoms = Phantoms(validation, mixture.configuration, torch.device("cpu"))

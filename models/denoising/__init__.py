@@ -9,6 +9,7 @@ the lattice; likelihoods belong on the raw image, whose noise is known.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
@@ -55,10 +56,19 @@ class DenoiseOptions:
         ``auto``, ``classical``, ``moe``, or one expert alone (`NAMES`).
     strength
         Scales what the expert takes noise to be; positive, 1 as measured.
+    weights
+        Folder of the mixture's weights, as ``automat train denoiser`` leaves it; those that ship when None. It must
+        exist wherever images are denoised.
     """
 
     expert: str = AUTO
     strength: float = 1.0
+    weights: Path | None = None
+
+    @property
+    def identity(self) -> list[str | float]:
+        """What a cache key sees; which weights there are is told by `digest`."""
+        return [self.expert, self.strength]
 
 
 def digest(options: DenoiseOptions) -> str:
@@ -67,15 +77,15 @@ def digest(options: DenoiseOptions) -> str:
     Raises
     ------
     DenoiseError
-        If the weights are asked for and missing.
+        If the weights are asked for and cannot be used.
     """
     name = f"{options.expert}@{VERSION}"
     if options.expert != AUTO and options.expert not in TRAINED:
         return f"classical/{name}"
     try:
-        return f"moe-divaesr/{name}/{manifest.digest(manifest.SHIPPED)[:12]}"
+        return f"moe-divaesr/{name}/{manifest.digest(options.weights or manifest.SHIPPED)[:12]}"
     except manifest.WeightsError as error:
-        if options.expert == AUTO:
+        if options.expert == AUTO and options.weights is None:
             return f"classical/{name}"
         raise DenoiseError(str(error)) from error
 
@@ -117,7 +127,8 @@ def denoise(micrograph: Micrograph, options: DenoiseOptions = DenoiseOptions(), 
         try:
             return _by_mixture(micrograph, options, scaled, mean, spread, noise, device)
         except DenoiseError as error:
-            if options.expert != AUTO:
+            chosen = options.weights is not None and isinstance(error.__cause__, manifest.WeightsError)
+            if options.expert != AUTO or chosen:  # nothing else takes the place of what someone asked for
                 raise
             note = f"denoised by classical filters: {error}"
     else:
@@ -147,7 +158,10 @@ def _by_mixture(
 
     _, _, expert = options.expert.partition(":")
     try:
-        found = restore(scaled, micrograph.pixel_size, micrograph.mask, expert or None, options.strength, device=device)
+        folder = options.weights or manifest.SHIPPED
+        found = restore(
+            scaled, micrograph.pixel_size, micrograph.mask, expert or None, options.strength, folder, device
+        )
         identity = digest(options)
     except manifest.WeightsError as error:
         raise DenoiseError(str(error)) from error

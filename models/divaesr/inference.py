@@ -20,7 +20,7 @@ from models.divaesr import weights
 from models.divaesr.configuration import LEVELS, LOW, PATTERNS
 from models.divaesr.expert import Expert
 from models.divaesr.gate import Opinion
-from models.divaesr.manifest import SHIPPED
+from models.divaesr.manifest import SHIPPED, digest
 from models.divaesr.mixture import Mixture, top_weights
 from models.divaesr.preparation import prepare
 
@@ -75,9 +75,13 @@ class Restored:
     note: str
 
 
-@lru_cache(maxsize=2)
 def network(folder: Path = SHIPPED, device: str = "cpu") -> Mixture:
-    """Load the mixture once, to a torch device."""
+    """Load the mixture to a torch device, once for as long as its weights stay the same."""
+    return _network(folder, digest(folder), device)
+
+
+@lru_cache(maxsize=2)
+def _network(folder: Path, digest: str, device: str) -> Mixture:
     return weights.load(folder).to(device)
 
 

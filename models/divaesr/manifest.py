@@ -11,7 +11,7 @@ SHIPPED = Path(__file__).parent / "weights"
 """The weights that ship with the project."""
 
 MANIFEST = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 class WeightsError(ValueError):

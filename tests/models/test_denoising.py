@@ -1,18 +1,20 @@
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from microscopy.errors import DenoiseError
 from microscopy.micrograph import Micrograph
 from models.denoising import EXPERTS, DenoiseOptions, denoise, digest
 from models.denoising.experts import filtered
 from models.denoising.spectrum import spectrum
-from models.divaesr import inference, manifest
-from models.divaesr.configuration import KINDS
+from models.divaesr import manifest, weights
+from models.divaesr.configuration import KINDS, SMALL
+from models.divaesr.mixture import Mixture
 
 SHAPE = (160, 224)
 CELL = 21.3, 17.9, 97.0  # pixels, pixels, degrees: incommensurate with the frame
@@ -263,7 +265,6 @@ def test_mixture_notes_a_pixel_size_it_was_not_trained_for() -> None:
 @pytest.fixture
 def _no_weights(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(manifest, "SHIPPED", tmp_path)
-    monkeypatch.setattr(inference, "restore", partial(inference.restore, folder=tmp_path))
 
 
 @pytest.mark.usefixtures("_no_weights")
@@ -282,3 +283,42 @@ def test_trained_denoisers_need_their_weights(expert: str) -> None:
         denoise(micrograph(lattice()), DenoiseOptions(expert))
     with pytest.raises(DenoiseError, match="no denoiser weights here"):
         digest(DenoiseOptions(expert))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """Weights that somebody else trained; hardly."""
+    torch.manual_seed(0)
+    weights.save(Mixture(SMALL), tmp_path / "own", {})
+    return tmp_path / "own"
+
+
+@pytest.mark.parametrize("expert", ["auto", "moe", "moe:phase-low"])
+def test_weights_of_ones_own_are_used_and_named(own: Path, expert: str) -> None:
+    image = micrograph(noisy("white")[1])
+    shipped, options = denoise(image, DenoiseOptions(expert)), DenoiseOptions(expert, weights=own)
+    result = denoise(image, options)
+    assert set(result.weights) <= set(KINDS)
+    assert not np.array_equal(result.image, shipped.image)
+    assert result.digest == digest(options) != shipped.digest
+    assert manifest.digest(own)[:12] in result.digest
+
+
+def test_weights_that_were_trained_on_are_read_anew(own: Path) -> None:
+    image, options = micrograph(noisy("white")[1]), DenoiseOptions("moe", weights=own)
+    before = denoise(image, options)
+    weights.save(Mixture(SMALL), own, {})
+    after = denoise(image, options)
+    assert after.digest != before.digest
+    assert (after.weights, after.level) != (before.weights, before.level)
+
+
+@pytest.mark.parametrize("expert", ["auto", "moe"])
+def test_nothing_takes_the_place_of_weights_that_were_asked_for(own: Path, expert: str) -> None:
+    missing = DenoiseOptions(expert, weights=own / "nowhere")
+    for ask in (digest, lambda options: denoise(micrograph(lattice()), options)):
+        with pytest.raises(DenoiseError, match="nowhere: no denoiser weights here"):
+            ask(missing)
+    (own / "gate.safetensors").write_bytes(b"cut")
+    with pytest.raises(DenoiseError, match=r"gate\.safetensors: damaged"):
+        denoise(micrograph(lattice()), replace(missing, weights=own))

@@ -10,6 +10,7 @@ import pytest
 from microscopy.errors import ReadError
 from microscopy.micrograph import Modality
 from microscopy.readers import ReadOptions
+from models.denoising import DenoiseOptions
 from tasks import caching
 from tasks.caching import Aside, LibraryRef, PotentialRef, SourceFile, cache_key
 from tasks.steps import transient
@@ -89,6 +90,13 @@ def test_every_field_of_the_options_counts() -> None:
         b: tuple[float, ...] = (1.0,)
 
     assert len({key(o=o) for o in (Options(), replace(Options(), a=2), replace(Options(), b=(1.0, 2.0)))}) == 3
+
+
+def test_weights_count_by_their_digest_and_not_by_their_folder() -> None:
+    one, other = (key(options=DenoiseOptions("moe", weights=Path(folder)), digest="d") for folder in ("a", "b"))
+    assert one == other
+    assert key(options=DenoiseOptions("moe", 2.0), digest="d") != one
+    assert key(options=DenoiseOptions("moe"), digest="e") != one
 
 
 @pytest.mark.parametrize("value", [Path("x"), object()])
