@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from images import linear_image, mos2
+from images import layer, linear_image, mos2, oblique, turn
 from scipy.ndimage import gaussian_filter
 
 from microscopy.micrograph import Micrograph, Modality
 from models.denoising import DenoiseOptions, denoise
 from models.divaesr import inference, weights
-from models.divaesr.configuration import KINDS, PATTERNS
+from models.divaesr.configuration import KINDS
 from models.divaesr.inference import network, restore
 
 PIXEL = (0.1, 0.1)
@@ -148,10 +148,21 @@ def test_more_noise_is_seen_as_such() -> None:
     assert levels[0] - levels[3] > 10  # 18 dB
 
 
-def test_the_pattern_is_named() -> None:
-    name, chance = restore(noisy((256, 256), noise=0.2), PIXEL).pattern
-    assert name in PATTERNS
-    assert 0.2 <= chance <= 1.0
+FAMILIES = {
+    "hexagonal": mos2(),
+    "square": layer(3.9, 3.9, 90, ["Fe", "Se"], [(0, 0, 0), (0.5, 0.5, 1.4)]),
+    "rectangular": layer(3.3, 4.6, 90, ["P", "P"], [(0, 0.1, 0), (0.5, 0.4, 1.2)]),
+    "oblique": oblique(),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(("noise", "degrees"), [(0.3, 0.0), (2.0, 17.0)])
+def test_the_pattern_family_is_read(family: str, noise: float, degrees: float) -> None:
+    micrograph, _ = linear_image(FAMILIES[family], shape=(384, 384), pixel=0.1, noise=noise, matrix=turn(degrees))
+    name, chance = restore(micrograph.image, PIXEL).pattern
+    assert name == family
+    assert 0.4 < chance <= 1.0
 
 
 @pytest.mark.parametrize("shape", [(40, 40), (61, 35), (100, 24)])
