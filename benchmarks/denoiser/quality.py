@@ -20,7 +20,7 @@ from benchmarks.peers.specimen import Specimen
 from benchmarks.tables import Table
 from library.store import EMBEDDED, Library
 from microscopy.detector import SEGMENTED
-from microscopy.micrograph import Modality
+from microscopy.micrograph import Micrograph, Modality
 from microscopy.optics import Optics
 
 DOSES: Mapping[Modality, tuple[float, ...]] = {
@@ -55,15 +55,19 @@ class Counted(Specimen):
     @cached_property
     def noise(self) -> float:
         """Standard deviation of white noise, from the mean power where the optics pass no signal."""
-        image = np.asarray(self.micrograph.image, dtype=float)
-        height, width = image.shape
-        q = np.hypot(
-            np.fft.fftfreq(height, self.pixel_size[0])[:, None], np.fft.rfftfreq(width, self.pixel_size[1])[None, :]
-        )
-        window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[None, 1:-1]
-        power = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2 / np.sum(window**2)
-        beyond = q > Optics.of(self.micrograph).cutoff
-        return float(np.sqrt(power[beyond].mean())) if beyond.any() else super().noise
+        return beyond_optics(self.micrograph) or super().noise
+
+
+def beyond_optics(micrograph: Micrograph) -> float:
+    """Standard deviation of white noise from the mean power where the optics pass no signal; 0 where they pass all."""
+    assert micrograph.pixel_size is not None
+    image, pixel = np.asarray(micrograph.image, dtype=float), micrograph.pixel_size
+    height, width = image.shape
+    q = np.hypot(np.fft.fftfreq(height, pixel[0])[:, None], np.fft.rfftfreq(width, pixel[1])[None, :])
+    window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[None, 1:-1]
+    power = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2 / np.sum(window**2)
+    beyond = q > Optics.of(micrograph).cutoff
+    return float(np.sqrt(power[beyond].mean())) if beyond.any() else 0.0
 
 
 def rows(request: Request) -> Iterator[Row]:

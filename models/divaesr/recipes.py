@@ -47,8 +47,8 @@ RECIPES = {
         ),
     ),
 }
-"""``full`` made the weights that ship, in 25 minutes of one H100 and, its last stage, in an hour of one core; ``small`` is
-for two cores and two hours.
+"""``full`` made the weights that ship, in 25 minutes of one H100 and, its last stage, in an hour of one core; ``small``
+is for two cores and two hours.
 
 One network first sees every kind of image; the experts start as its copies and then specialise, and the gate learns
 to tell their kinds. Copies learn faster than experts that start from nothing, for each sees a quarter of the images.
