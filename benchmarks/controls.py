@@ -28,6 +28,7 @@ from microscopy.linear import transfer
 from microscopy.optics import Optics
 from microscopy.readers import ReadOptions
 from microscopy.writers import write_tiff
+from models.denoising.spectrum import frequencies
 from planning.records import Status
 from tasks.resources import source_file
 from tasks.store import load, records_in
@@ -99,7 +100,7 @@ def status(image: Float32[np.ndarray, "H W"], elements: tuple[str, ...] | None, 
 
 
 def _frequencies() -> np.ndarray:
-    return np.hypot(*np.meshgrid(np.fft.rfftfreq(SHAPE[1], PIXEL), np.fft.fftfreq(SHAPE[0], PIXEL)))
+    return frequencies(SHAPE, (PIXEL, PIXEL))
 
 
 def _filtered(image: np.ndarray, response: np.ndarray) -> np.ndarray:

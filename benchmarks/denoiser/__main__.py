@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.denoiser import gate, invention, quality, reconstruction, vacancies
-from benchmarks.denoiser.output import Row, kept, write_tables
-from benchmarks.denoiser.request import DENOISING_PEERS, Request
-from benchmarks.measuring import threads
+from benchmarks.denoiser.output import Row, measured
+from benchmarks.denoiser.request import Request, add_competitors, names
 from benchmarks.tables import Table
 from microscopy.cache import cache_folder
 from microscopy.errors import AutoMatError
@@ -38,12 +37,11 @@ def parsed(arguments: list[str] | None) -> tuple[str, Request]:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder for rows and tables")
     parser.add_argument("--cache", type=Path, help="folder of multislice images, libraries and answers of peers")
-    parser.add_argument("--denoisers", default="classical,moe", help="comma-separated names for DenoiseOptions")
-    parser.add_argument("--peers", default="", help=f"comma-separated: {', '.join(DENOISING_PEERS)}")
+    add_competitors(parser)
     parser.add_argument("--doses", help="comma-separated, e/Å²; 0 is no noise")
-    parser.add_argument("--modalities", default="iDPC,HAADF")
+    parser.add_argument("--modalities", type=names, default="iDPC,HAADF")
     parser.add_argument("--sides", help="comma-separated, pixels along the edge")
-    parser.add_argument("--regimes", default="I,II")
+    parser.add_argument("--regimes", type=names, default="I,II")
     parser.add_argument("--vacancies", type=float, default=0.02, help="share of the atoms")
     parser.add_argument("--tries", type=int, default=20, help="images of each kind of noise")
     given = parser.parse_args(arguments)
@@ -55,23 +53,16 @@ def parsed(arguments: list[str] | None) -> tuple[str, Request]:
         seed=given.seed,
         out=given.out,
         cache=given.cache or cache_folder() / "bench",
-        denoisers=_names(given.denoisers),
-        peers=_names(given.peers),
+        denoisers=given.denoisers,
+        peers=given.peers,
         doses=doses,
-        modalities=tuple(Modality(name) for name in _names(given.modalities)),
+        modalities=tuple(Modality(name) for name in given.modalities),
         sides=None if given.sides is None else tuple(int(side) for side in given.sides.split(",")),
-        regimes=_names(given.regimes),
+        regimes=given.regimes,
         vacancies=given.vacancies,
         tries=given.tries,
     )
-    unknown = sorted(set(request.peers) - DENOISING_PEERS.keys())
-    if unknown:
-        parser.error(f"no peer {', '.join(unknown)}; choose from {', '.join(DENOISING_PEERS)}")
     return given.suite, request
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(",") if name.strip())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -80,9 +71,7 @@ def main(arguments: list[str] | None = None) -> int:
     measure, tabulate = SUITES[suite]
     command = shlex.join(["python", "-m", "benchmarks.denoiser", *(sys.argv[1:] if arguments is None else arguments)])
     try:
-        with threads(1):
-            found = list(kept(measure(request), request.out / f"{suite}.jsonl"))
-        write_tables(tabulate(found), request.out / f"{suite}.md", command)
+        measured(measure(request), tabulate, request.out, suite, command)
     except AutoMatError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

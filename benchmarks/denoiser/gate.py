@@ -15,6 +15,7 @@ from jaxtyping import Float
 from benchmarks.denoiser.output import Row, with_error
 from benchmarks.denoiser.quality import DOSES
 from benchmarks.denoiser.request import Request
+from benchmarks.denoiser.statistics import windowed_power
 from benchmarks.denoiser.views import view
 from benchmarks.image_quality import quality
 from benchmarks.tables import Table, rate
@@ -41,8 +42,8 @@ BORDER = 2.0
 CLEAR = 3.0
 """dB from the border beyond which the kind of an image is beyond dispute."""
 
-LEVELS = (-np.inf, -10.0, 2.0, 12.0, np.inf)
-"""dB, borders between which the pattern families are counted."""
+LEVELS = (-10.0, 2.0, 12.0)
+"""dB, borders between which answers are counted."""
 
 
 def rows(request: Request) -> Iterator[Row]:
@@ -76,14 +77,10 @@ def signal_to_noise(
     noisy: Float[np.ndarray, "H W"], clean: Float[np.ndarray, "H W"], pixel_size: tuple[float, float]
 ) -> float:
     """Power of the noise-free image over that of the noise within `BAND`, dB."""
-    height, width = clean.shape
-    q = np.hypot(np.fft.fftfreq(height, pixel_size[0])[:, None], np.fft.rfftfreq(width, pixel_size[1])[None, :])
-    band = (q >= BAND[0]) & (q <= BAND[1])
-    window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[None, 1:-1]
     powers = []
     for each in (clean, noisy.astype(float) - clean):
-        power = np.abs(np.fft.rfft2((each - each.mean(dtype=float)) * window)) ** 2
-        powers.append(float(power[band].sum()))
+        q, power = windowed_power(each, pixel_size)
+        powers.append(float(power[(q >= BAND[0]) & (q <= BAND[1])].sum()))
     return float(10 * np.log10(powers[0] / max(powers[1], np.finfo(float).tiny)))
 
 
@@ -127,7 +124,7 @@ def _first(found: Sequence[Row]) -> list[bool]:
 
 def _families(found: Sequence[Row]) -> Table:
     groups = {name: [row for row in found if row["family"] == name] for name in PATTERNS[:-1]}
-    for low, high in pairwise(LEVELS):
+    for low, high in pairwise((-np.inf, *LEVELS, np.inf)):
         groups[f"{low:g} to {high:g} dB"] = [row for row in found if low <= row["level"] < high]
     cells = []
     for name, own in groups.items():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,14 +21,13 @@ from jaxtyping import Bool, Float, Int
 from scipy.ndimage import gaussian_filter
 from skimage.restoration import denoise_nl_means
 
-from benchmarks.denoiser.output import Row, figure, kept, write_tables
+from benchmarks.denoiser.output import Row, figure, measured
 from benchmarks.denoiser.quality import beyond_optics
-from benchmarks.denoiser.request import DENOISING_PEERS
+from benchmarks.denoiser.request import DENOISING_PEERS, add_competitors
 from benchmarks.denoiser.statistics import mean_error
 from benchmarks.materials import BenchmarkError
-from benchmarks.measuring import threads
 from benchmarks.peers.local import NLM
-from benchmarks.peers.runner import Peer, peers_folder, prepare, read_answer, run_peer, write_query
+from benchmarks.peers.runner import Answer, Peer, ask_peer, peers_folder, write_query
 from benchmarks.peers.specimen import white_noise
 from benchmarks.tables import Table
 from microscopy.cache import cache_folder
@@ -123,63 +122,47 @@ def smoothed(image: Image, believed: Bool[np.ndarray, "H W"], width: float) -> I
     return np.asarray(gaussian_filter(np.where(believed, image, 0.0), width) / np.maximum(share, 1e-12))
 
 
-Answers = Iterator[tuple[str, Image]]
-
-
-def filters(blind: Blinded) -> Answers:
-    """What no tool is needed for: the mean of the image, Gaussians, and non-local means."""
+def filters(blind: Blinded) -> Iterator[tuple[str, int, Image]]:
+    """What no tool is needed for: the mean of the image, Gaussians, and non-local means; name, setting and answer."""
     image = np.asarray(blind.micrograph.image, dtype=float)
-    yield "mean of the image", np.full(image.shape, image[blind.believed].mean())
-    for width in GAUSSIANS:
-        yield "Gaussian", smoothed(image, blind.believed, width)
+    yield "mean of the image", 0, np.full(image.shape, image[blind.believed].mean())
+    for setting, width in enumerate(GAUSSIANS):
+        yield "Gaussian", setting, smoothed(image, blind.believed, width)
     noise = white_noise(image)
-    for strength in STRENGTHS:
-        yield "non-local means", np.asarray(denoise_nl_means(image, h=strength * noise, sigma=noise, **NLM))
-
-
-def ours(names: Sequence[str]) -> Callable[[Blinded], Answers]:
-    """The denoisers of this project, which know masks."""
-
-    def answers(blind: Blinded) -> Answers:
-        for name in names:
-            yield name, denoise(blind.micrograph, DenoiseOptions(name)).image.astype(float)
-
-    return answers
-
-
-def asked(peer: Peer, blinds: Sequence[Blinded], work: Path) -> Iterator[tuple[int, Image | None, str]]:
-    """What somebody else's denoiser makes of each image: its number, the answer or None, and why there is none."""
-    inputs, outputs = work / "queries", work / "answers" / f"{peer.name}-{peer.digest}"
-    for number, blind in enumerate(blinds):
-        image, pixel = blind.micrograph.image, blind.micrograph.pixel_size
-        assert pixel is not None
-        write_query(inputs / f"{number}.npz", image, pixel, float("nan"), white_noise(image))
-    environment = prepare(peer, peers_folder())
-    problem = run_peer(peer, environment, inputs, outputs, TIMEOUT * len(blinds))
-    for number in range(len(blinds)):
-        answer = read_answer(peer, outputs, str(number))
-        yield number, answer.values, problem or answer.problem
+    for setting, strength in enumerate(STRENGTHS):
+        answer = denoise_nl_means(image, h=strength * noise, sigma=noise, **NLM)
+        yield "non-local means", setting, np.asarray(answer)
 
 
 def rows(
-    micrograph: Micrograph, blinds: Sequence[Blinded], names: Sequence[str], peers: Sequence[Peer], work: Path
+    micrograph: Micrograph, blinds: Sequence[Blinded], denoisers: Sequence[str], peers: Sequence[Peer], work: Path
 ) -> Iterator[Row]:
     """One row an image and setting of a denoiser, with the squared error of every pixel that counts."""
     for number, blind in enumerate(blinds):
-        for answers in (filters, ours(names)):
-            setting: dict[str, int] = {}
-            for name, image in answers(blind):
-                setting[name] = setting.get(name, -1) + 1
-                yield _row(micrograph, number, name, setting[name], blind.errors(image), "")
+        for name, setting, image in filters(blind):
+            yield _row(micrograph, number, name, setting, blind.errors(image))
+        for name in denoisers:
+            image = denoise(blind.micrograph, DenoiseOptions(name)).image
+            yield _row(micrograph, number, name, 0, blind.errors(image.astype(float)))
     for peer in peers:
-        for number, values, problem in asked(peer, blinds, work):
-            errors = np.array([]) if values is None else blinds[number].errors(np.asarray(values, dtype=float))
-            yield _row(micrograph, number, peer.name, 0, errors, problem)
+        for number, (blind, answer) in enumerate(zip(blinds, asked(peer, blinds, work), strict=True)):
+            errors = np.array([]) if answer.values is None else blind.errors(np.asarray(answer.values, dtype=float))
+            yield _row(micrograph, number, peer.name, 0, errors, answer.problem)
 
 
-def _row(micrograph: Micrograph, number: int, name: str, setting: int, errors: np.ndarray, problem: str) -> Row:
-    measured = {"by": name, "setting": setting, "errors": [float(error) for error in errors], "problem": problem}
-    return {"id": Path(micrograph.source).name, "number": number, **measured}
+def asked(peer: Peer, blinds: Sequence[Blinded], work: Path) -> Iterator[Answer]:
+    """What somebody else's denoiser makes of each image."""
+    ids = [str(number) for number in range(len(blinds))]
+    for id, blind in zip(ids, blinds, strict=True):
+        image, pixel = blind.micrograph.image, blind.micrograph.pixel_size
+        assert pixel is not None
+        write_query(work / "queries" / f"{id}.npz", image, pixel, float("nan"), white_noise(image))
+    return ask_peer(peer, peers_folder(), work / "queries", work / "answers", ids, TIMEOUT)
+
+
+def _row(micrograph: Micrograph, number: int, name: str, setting: int, errors: np.ndarray, problem: str = "") -> Row:
+    row: Row = {"id": Path(micrograph.source).name, "number": number, "by": name, "setting": setting}
+    return row | {"errors": errors.tolist(), "problem": problem}
 
 
 def table(found: Sequence[Row], noise: float) -> Table:
@@ -238,22 +221,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--modality", type=Modality, help="HAADF, ADF or ABF, where the file does not tell")
     parser.add_argument("--pixel-size", type=float, help="Å, where the file does not tell")
     parser.add_argument("--out", type=Path, required=True, help="folder for rows and tables")
-    parser.add_argument("--denoisers", default="classical,moe", help="comma-separated names for DenoiseOptions")
-    parser.add_argument("--peers", default="", help=f"comma-separated: {', '.join(DENOISING_PEERS)}")
+    add_competitors(parser)
     parser.add_argument("--run", type=int, default=RUN, help="pixels hidden at once, odd")
     parser.add_argument("--times", type=int, default=4, help="how often other pixels are hidden")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     command = ["python", "-m", "benchmarks.denoiser.heldout", *(sys.argv[1:] if arguments is None else arguments)]
-    names, peers = (tuple(filter(None, text.split(","))) for text in (given.denoisers, given.peers))
     try:
         micrograph = _read(given.micrograph, given.pixel_size, given.modality)
         blinds = [blinded(micrograph, given.seed + number, given.run) for number in range(given.times)]
         work = cache_folder() / "bench" / "heldout" / f"{micrograph.sha256[:12]}-{given.seed}-{given.run}"
-        with threads(1):
-            measured = rows(micrograph, blinds, names, [DENOISING_PEERS[name] for name in peers], work)
-            found = list(kept(measured, given.out / "heldout.jsonl"))
-        write_tables([table(found, beyond_optics(micrograph) ** 2)], given.out / "heldout.md", shlex.join(command))
+        peers = [DENOISING_PEERS[name] for name in given.peers]
+        found = rows(micrograph, blinds, given.denoisers, peers, work)
+        noise = beyond_optics(micrograph) ** 2
+        measured(found, lambda each: [table(each, noise)], given.out, "heldout", shlex.join(command))
     except AutoMatError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -30,6 +30,7 @@ from microscopy.errors import AutoMatError
 from microscopy.integration import integrate_dpc
 from microscopy.micrograph import Micrograph, Modality
 from microscopy.optics import Optics
+from models.denoising.spectrum import frequencies
 from reconstruction.lattice import find_lattice
 from reconstruction.spectrum import highest_frequency
 
@@ -138,7 +139,7 @@ def alarm(
 
 def _frequencies(shape: tuple[int, ...]) -> Float[np.ndarray, "H K"]:
     """Periods across the shorter side."""
-    return np.hypot(scipy.fft.fftfreq(shape[0])[:, None], scipy.fft.rfftfreq(shape[1])[None, :]) * min(shape)
+    return frequencies((shape[0], shape[1])) * min(shape)
 
 
 def _spectrum(images: Float[np.ndarray, "B H W"]) -> tuple[Float[np.ndarray, "B H K"], Float[np.ndarray, "B H K"]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.denoiser.statistics import mean_error
+from benchmarks.measuring import threads
 from benchmarks.tables import Table
 from tasks.store import write_atomically
 
@@ -23,6 +24,15 @@ def kept(rows: Iterable[Row], path: Path) -> Iterator[Row]:
             file.write(json.dumps(row, default=float) + "\n")
             file.flush()
             yield row
+
+
+def measured(
+    rows: Iterable[Row], tabulate: Callable[[Sequence[Row]], list[Table]], folder: Path, name: str, command: str
+) -> None:
+    """Measure on one thread, and keep rows and tables as ``NAME.jsonl`` and ``NAME.md``."""
+    with threads(1):
+        found = list(kept(rows, folder / f"{name}.jsonl"))
+    write_tables(tabulate(found), folder / f"{name}.md", command)
 
 
 def write_tables(tables: Sequence[Table], path: Path, command: str) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.denoiser.gate import LEVELS
 from benchmarks.measuring import threads
 from flows.train import SEED, banks, read_names, split
 from library.store import open_libraries
@@ -24,8 +25,8 @@ from models.divaesr.inference import network
 from models.divaesr.manifest import SHIPPED
 from models.divaesr.training import VALIDATION_SEED, psnr
 
-LEVELS = (-22.0, -10.0, 2.0, 12.0, 26.0)
-"""Borders in dB between which the gate's answers are counted."""
+ENDS = (-22.0, 26.0)
+"""dB, the worst and the best image of the training, beside the borders of the suite ``gate``."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -60,7 +61,7 @@ def main(arguments: list[str] | None = None) -> int:
     print(f"what the detector sees right: {np.mean(kind[0] // 2 == kind[1] // 2):.3f}; ", end="")
     print(f"level off by {np.abs(level[0] - level[1]).mean():.2f} dB (mean)\n")
     print(f"| true level, dB | images | off by, dB | pattern of {len(PATTERNS)} right |\n|---|---|---|---|")
-    for low, high in pairwise(LEVELS):
+    for low, high in pairwise((ENDS[0], *LEVELS, ENDS[1])):
         own = (level[0] >= low) & (level[0] < high)
         said = own & (pattern[0] >= 0)
         right = np.mean(pattern[0][said] == pattern[1][said]) if said.any() else np.nan

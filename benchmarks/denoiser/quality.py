@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from benchmarks.denoiser.output import Row, dose_text, with_error
 from benchmarks.denoiser.request import DENOISING_PEERS, Request
+from benchmarks.denoiser.statistics import windowed_power
 from benchmarks.denoiser.views import RECORDED, restored, view
 from benchmarks.materials import Material
 from benchmarks.peers.compare import compare
@@ -22,6 +23,7 @@ from library.store import EMBEDDED, Library
 from microscopy.detector import SEGMENTED
 from microscopy.micrograph import Micrograph, Modality
 from microscopy.optics import Optics
+from models.denoising.spectrum import frequencies
 
 DOSES: Mapping[Modality, tuple[float, ...]] = {
     Modality.IDPC: (1e3, 1e4, 6e4),
@@ -61,11 +63,7 @@ class Counted(Specimen):
 def beyond_optics(micrograph: Micrograph) -> float:
     """Standard deviation of white noise from the mean power where the optics pass no signal; 0 where they pass all."""
     assert micrograph.pixel_size is not None
-    image, pixel = np.asarray(micrograph.image, dtype=float), micrograph.pixel_size
-    height, width = image.shape
-    q = np.hypot(np.fft.fftfreq(height, pixel[0])[:, None], np.fft.rfftfreq(width, pixel[1])[None, :])
-    window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[None, 1:-1]
-    power = np.abs(np.fft.rfft2((image - image.mean()) * window)) ** 2 / np.sum(window**2)
+    q, power = windowed_power(np.asarray(micrograph.image, dtype=float), micrograph.pixel_size)
     beyond = q > Optics.of(micrograph).cutoff
     return float(np.sqrt(power[beyond].mean())) if beyond.any() else 0.0
 
@@ -109,7 +107,7 @@ def band_pass(specimen: Specimen) -> Float[np.ndarray, "H W"]:
     combinations = np.array([(h, k) for h in range(-3, 4) for k in range(-3, 4) if (h, k) != (0, 0)])
     first = float(np.linalg.norm(combinations @ reciprocal, axis=1).min())
     height, width = image.shape
-    q = np.hypot(np.fft.fftfreq(height, pixel[0])[:, None], np.fft.rfftfreq(width, pixel[1])[None, :])
+    q = frequencies((height, width), pixel)
     passed = (q >= BEFORE_FIRST * first) & (q <= Optics.of(specimen.micrograph).cutoff)
     return np.asarray(np.fft.irfft2(np.fft.rfft2(image) * passed, image.shape))
 

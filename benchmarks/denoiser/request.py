@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,25 @@ DENOISING_PEERS: dict[str, Peer] = {
     "bm3d_coloured": Peer("BM3D-coloured", "denoise", WHITE_BM3D.requirements, HERE / "bm3d_coloured.py"),
 }
 """Other people's denoisers by the name they are asked for with."""
+
+
+def names(text: str) -> tuple[str, ...]:
+    """What a comma-separated option names."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def add_competitors(parser: argparse.ArgumentParser) -> None:
+    """Let a command take ``--denoisers`` and ``--peers``; names of peers are those of `DENOISING_PEERS`."""
+    choices = ", ".join(DENOISING_PEERS)
+    parser.add_argument("--denoisers", type=names, default="classical,moe", help="comma-separated, for DenoiseOptions")
+    parser.add_argument("--peers", type=_peer_names, default="", help=f"comma-separated: {choices}")
+
+
+def _peer_names(text: str) -> tuple[str, ...]:
+    asked = names(text)
+    if unknown := sorted(set(asked) - DENOISING_PEERS.keys()):
+        raise argparse.ArgumentTypeError(f"no peer {', '.join(unknown)}; choose from {', '.join(DENOISING_PEERS)}")
+    return asked
 
 
 @dataclass(frozen=True)

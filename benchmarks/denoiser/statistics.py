@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import rankdata
 
+from models.denoising.spectrum import frequencies
+
 _MAD_TO_SIGMA = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 
@@ -49,6 +51,19 @@ def clustered_error(clusters: Mapping[str, Sequence[tuple[float, int]]], seed: i
     drawn = np.random.default_rng(seed).integers(len(sums), size=(RESAMPLES, len(sums)))
     won, pairs = sums[drawn].sum(axis=1).T
     return float(np.std(won / pairs, ddof=1))
+
+
+def windowed_power(
+    image: Float[np.ndarray, "H W"], pixel_size: tuple[float, float]
+) -> tuple[Float[np.ndarray, "H K"], Float[np.ndarray, "H K"]]:
+    """Spatial frequency (1/Å for a pixel in Å) and power of an image under a Hann window, on the grid of ``rfft2``.
+
+    The mean power of white noise is its variance.
+    """
+    height, width = image.shape
+    window = np.hanning(height + 2)[1:-1, None] * np.hanning(width + 2)[None, 1:-1]
+    power = np.abs(np.fft.rfft2((image - image.mean(dtype=float)) * window)) ** 2 / np.sum(window**2)
+    return frequencies((height, width), pixel_size), power
 
 
 def standardised(values: Float[np.ndarray, " N"], reference: Float[np.ndarray, " M"]) -> Float[np.ndarray, " N"]:

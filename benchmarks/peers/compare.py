@@ -13,16 +13,7 @@ import numpy as np
 from benchmarks.columns import ColumnScore, score_columns
 from benchmarks.image_quality import ImageQuality, quality
 from benchmarks.peers.local import LOCAL, Local, ask
-from benchmarks.peers.runner import (
-    PEERS,
-    Answer,
-    Peer,
-    peers_folder,
-    prepare,
-    read_answer,
-    run_peer,
-    write_query,
-)
+from benchmarks.peers.runner import PEERS, Answer, Peer, ask_peer, peers_folder, write_query
 from benchmarks.peers.specimen import Specimen
 
 TIMEOUT = 120.0
@@ -67,11 +58,10 @@ def compare(
             for specimen in specimens:
                 yield _row(specimen, competitor, ask(competitor, specimen))
             continue
-        environment = prepare(competitor, environments or peers_folder())
-        outputs = work / "answers" / f"{competitor.name}-{competitor.digest}"
-        problem = run_peer(competitor, environment, inputs, outputs, timeout * max(len(specimens), 1))
-        for specimen in specimens:
-            yield _row(specimen, competitor, _answer(competitor, outputs, specimen, problem))
+        ids = [specimen.key for specimen in specimens]
+        answers = ask_peer(competitor, environments or peers_folder(), inputs, work / "answers", ids, timeout)
+        for specimen, answer in zip(specimens, answers, strict=True):
+            yield _row(specimen, competitor, answer)
 
 
 def _queries(specimens: Sequence[Specimen], work: Path) -> Path:
@@ -83,14 +73,6 @@ def _queries(specimens: Sequence[Specimen], work: Path) -> Path:
         if not path.is_file():
             write_query(path, specimen.micrograph.image, specimen.pixel_size, specimen.separation, specimen.noise)
     return inputs
-
-
-def _answer(peer: Peer, outputs: Path, specimen: Specimen, problem: str) -> Answer:
-    """A peer's answer; for want of one, what stopped the peer, or what went wrong with this image."""
-    answer = read_answer(peer, outputs, specimen.key)
-    if answer.values is None and problem:
-        return Answer(None, problem=problem)
-    return answer
 
 
 def _row(specimen: Specimen, competitor: Peer | Local, answer: Answer) -> dict[str, Any]:

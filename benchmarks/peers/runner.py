@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -200,6 +200,30 @@ def read_answer(peer: Peer, outputs: Path, id: str) -> Answer:
         return Answer(None, problem=str(json.loads((outputs / f"{id}.json").read_text())["problem"]))
     except FileNotFoundError:
         return Answer(None, problem="no answer")
+
+
+def ask_peer(
+    peer: Peer, environments: Path, inputs: Path, answers: Path, ids: Sequence[str], timeout: float
+) -> Iterator[Answer]:
+    """A peer's answers to a folder of images; for want of one, what stopped it, or what went wrong with the image.
+
+    Parameters
+    ----------
+    peer
+        Whom to ask.
+    environments, answers
+        Folders of the environments and of the answers of all peers.
+    inputs, ids
+        Folder of ``ID.npz``, see ``worker.py``, and the images wanted.
+    timeout
+        Seconds an image, on average.
+    """
+    environment = prepare(peer, environments)
+    outputs = answers / f"{peer.name}-{peer.digest}"
+    problem = run_peer(peer, environment, inputs, outputs, timeout * max(len(ids), 1))
+    for id in ids:
+        answer = read_answer(peer, outputs, id)
+        yield Answer(None, problem=problem) if problem and answer.values is None else answer
 
 
 def write_query(

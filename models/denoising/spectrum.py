@@ -65,9 +65,9 @@ class Spectrum:
         return float((quantity * weight).sum() / (quantity.shape[0] * width))
 
 
-def frequencies(shape: tuple[int, int]) -> Float[np.ndarray, "H K"]:
-    """Spatial frequency in cycles per pixel of each element of ``rfft2``."""
-    return np.hypot(fft.fftfreq(shape[0])[:, None], fft.rfftfreq(shape[1])[None, :])
+def frequencies(shape: tuple[int, int], pixel: tuple[float, float] = (1.0, 1.0)) -> Float[np.ndarray, "H K"]:
+    """Spatial frequency of each element of ``rfft2``, in cycles per unit of ``pixel`` (y, x)."""
+    return np.hypot(fft.fftfreq(shape[0], pixel[0])[:, None], fft.rfftfreq(shape[1], pixel[1])[None, :])
 
 
 def spectrum(image: Float[np.ndarray, "H W"], strength: float = 1.0) -> Spectrum:

@@ -12,6 +12,7 @@ scattering) and how noisy it is. Working grid: 0.2 Å/px, which holds everything
 ``spectral``       a learned filter over the whole Fourier plane, which sees every unit cell at once
 ``expert``         the variational U-Net with sub-pixel output
 ``families``       pattern family, read from the vectors by which an image repeats itself
+``residual``       what the residual blocks of both have in common
 ``gate``           ResNet-18 topology on one channel, and what is said of an image
 ``mixture``        routing: one expert, the best k, or all of them
 ``losses``         what is minimised, and why

@@ -16,7 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from models.divaesr.configuration import BAND, PATTERNS
-from models.divaesr.spectral import features
+from models.divaesr.residual import Residual
+from models.divaesr.spectral import over_floor
 
 NEAREST, FARTHEST = 1.8, 18.0
 """Å, shortest and longest vectors that are looked at."""
@@ -53,7 +54,7 @@ def repeats(image: Tensor, mask: Tensor, pixel: float) -> Tensor:
     pad = math.ceil(FARTHEST / pixel) + 2  # no vector reaches across the frame
     height, width = (side + pad for side in image.shape[-2:])
     with torch.autocast(image.device.type, enabled=False):
-        excess = 4 * features(image.float() * mask, (height, width))[:, :1]
+        excess, _, _ = over_floor(image.float() * mask, (height, width))
         bright = F.relu(excess - FLOOR) * _band((height, width), pixel, image.device)
         cepstrum = torch.fft.irfft2(torch.complex(bright, torch.zeros_like(bright)), s=(height, width))
         cepstrum = torch.fft.fftshift(cepstrum, dim=(-2, -1))
@@ -100,20 +101,12 @@ class _Wrapped(nn.Sequential):
         return super().forward(F.pad(F.pad(x, (1, 1, 0, 0), mode="circular"), (0, 0, 1, 1)))
 
 
-class _Block(nn.Module):
-    """Residual block: (B, C, R, A) → (B, D, R / stride, A / stride)."""
+class _Block(Residual):
+    """Two convolutions and a shortcut: (B, C, R, A) → (B, D, R / stride, A / stride)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            _Wrapped(inputs, outputs, stride), nn.ReLU(inplace=True), _Wrapped(outputs, outputs, 1)
-        )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.body(x) + self.shortcut(x))
+        layers = (_Wrapped(inputs, outputs, stride), nn.ReLU(inplace=True), _Wrapped(outputs, outputs, 1))
+        super().__init__(nn.Sequential(*layers), inputs, outputs, stride)
 
 
 @lru_cache(maxsize=16)

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from models.divaesr.configuration import Configuration
 from models.divaesr.families import FamilyReader, repeats
 from models.divaesr.preparation import BACKGROUND_WIDTH, blur
+from models.divaesr.residual import Residual
 
 STAGES = (1, 2, 4, 8)
 """Width of each stage, in units of the first; two blocks each."""
@@ -35,25 +35,18 @@ class Opinion:
     patterns: Tensor
 
 
-class BasicBlock(nn.Module):
-    """(B, C, H, W) → (B, D, H / stride, W / stride)."""
+class BasicBlock(Residual):
+    """Two convolutions and a shortcut, (B, C, H, W) → (B, D, H / stride, W / stride)."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
+        body = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
             nn.BatchNorm2d(outputs),
             nn.ReLU(inplace=True),
             nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
             nn.BatchNorm2d(outputs),
         )
-        self.shortcut: nn.Module = nn.Identity()
-        if stride != 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Two convolutions and a shortcut."""
-        return F.relu(self.body(x) + self.shortcut(x))
+        super().__init__(body, inputs, outputs, stride)
 
 
 class Gate(nn.Module):

@@ -66,6 +66,19 @@ def features(image: Tensor, shape: tuple[int, int]) -> Tensor:
     Logarithm of the power over the floor of its ring; of the floor over that of all rings; the spatial frequency over
     the highest.
     """
+    excess, floor, q = over_floor(image, shape)
+    return torch.cat([excess / 4, floor / 4, q.expand_as(excess)], dim=1)
+
+
+def over_floor(image: Tensor, shape: tuple[int, int]) -> tuple[Tensor, Tensor, Tensor]:
+    """What stands out of the noise, on the ``rfft2`` grid of ``shape``.
+
+    Returns
+    -------
+    tuple
+        Natural logarithm of the power over the floor of its ring, and of the floor over that of all rings, (B, 1, P,
+        P // 2 + 1) each; spatial frequency over the highest, (P, P // 2 + 1).
+    """
     height, width = image.shape[-2:]
     window = _hann(height, image.device)[:, None] * _hann(width, image.device)[None, :]
     power = torch.fft.rfft2(image * window, s=shape).abs().square() / window.square().sum()
@@ -77,7 +90,7 @@ def features(image: Tensor, shape: tuple[int, int]) -> Tensor:
     floors = torch.zeros(len(flat), RINGS, device=image.device).index_add_(1, ring, flat) / counts
     floor = floors[:, ring].reshape(log.shape)
     overall = floors.mean(dim=1)[:, None, None, None]
-    return torch.cat([(log - floor) / 4, (floor - overall) / 4, q.expand_as(log)], dim=1)
+    return log - floor, floor - overall, q
 
 
 def _hann(length: int, device: torch.device) -> Tensor:
